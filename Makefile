@@ -1,0 +1,67 @@
+# Two commands do everything: `make book` and `make test`. Both make the environment .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EDITION ?= pocket
+PAGES ?=
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help book test page notebooks lab bench results cover home clean
+
+help:
+	@echo 'make book                  the site in _build/html, from the stored outputs'
+	@echo 'make book EDITION=full     the same, every page executed on the full edition first'
+	@echo 'make test                  everything that is checked: code, book, pages'
+	@echo 'make page PAGE=03          the guards and the strict comparison of one page'
+	@echo 'make notebooks             text -> executed notebooks; some only: PAGES="03 04"'
+	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
+	@echo 'make bench                 the benchmarks'
+	@echo 'make results               the real run and results.md'
+	@echo 'make home REPO=owner/name  writes the home of the repository wherever it is needed'
+	@echo 'make clean                 removes what the others built, but for .venv'
+	@echo 'PYTHON=python3.12          with any of these: the interpreter that makes .venv'
+
+# The stamp is younger than what it was made from, so the environment is made once.
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "dlfb needs Python 3.11 or newer, and '$(PYTHON)' is not:" \
+	    "$$($(PYTHON) --version 2>&1). Name another one, such as: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: $(READY)
+	$(BIN)/python tools/build_book.py --edition $(EDITION)
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/python tools/build_book.py
+	$(BIN)/pytest tests notebooks $(NBVAL) --durations=12
+
+page: $(READY)
+	$(BIN)/pytest tests/notebooks/test_pages.py notebooks/$(PAGE)*.ipynb $(NBVAL) -k '$(PAGE)'
+
+notebooks: $(READY)
+	$(BIN)/python tools/run_pages.py $(PAGES)
+
+lab: $(READY)
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+bench: $(READY)
+	$(BIN)/python tools/bench.py
+
+results: $(READY)
+	$(BIN)/python tools/results.py
+
+cover: $(READY)
+	$(BIN)/python tools/make_cover.py
+
+home:
+	$(PYTHON) tools/home.py $(REPO)
+
+clean:
+	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

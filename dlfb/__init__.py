@@ -1,0 +1,10 @@
+"""Learning the language of proteins, made runnable.
+
+Importing ``dlfb`` is cheap and changes nothing: torch and jax are imported by
+the modules that need them, when they are imported themselves.
+"""
+
+from dlfb.utils.context import use_edition
+
+__version__ = "0.1.0"
+__all__ = ["use_edition"]

@@ -1,0 +1,1 @@
+"""The chapter: one file of helpers for each notebook, more or less."""

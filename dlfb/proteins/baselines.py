@@ -1,0 +1,167 @@
+"""What a model must beat: predictions that know little or nothing of the protein (notebook 08).
+
+The chapter's two baselines guess 0 or 1, so they rank nothing and their auPRC says little.
+:func:`term_frequency` gives the frequency itself as score, and :func:`composition_features`
+are inputs for the same network that a protein's embedding would be the input of.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from dlfb.proteins.sequences import AMINO_ACIDS, clean_sequence
+
+# For each byte, the column of its amino acid; 20 for U, O, B, Z, X, which have none.
+_COLUMN_OF_BYTE = np.full(256, len(AMINO_ACIDS))
+_COLUMN_OF_BYTE[[ord(letter) for letter in AMINO_ACIDS]] = np.arange(len(AMINO_ACIDS))
+
+
+def coin_flip(targets, seed: int = 42):
+    """Guess each function of each protein by tossing a fair coin.
+
+    Parameters
+    ----------
+    targets : array or DataFrame of shape (N, T)
+        Only its shape, and the labels of a frame, are used.
+    seed : int
+        The same seed gives the same guesses.
+
+    Returns
+    -------
+    array of shape (N, T), float32, or DataFrame if `targets` is one
+        0 or 1.
+    """
+    return _like(targets, np.random.default_rng(seed).integers(0, 2, size=np.shape(targets)))
+
+
+def proportional_guess(train_targets, targets, seed: int = 42):
+    """Guess each function as often as proteins of the training set have it.
+
+    Parameters
+    ----------
+    train_targets : array or DataFrame of shape (M, T)
+        Truth as 0/1 of the training set.
+    targets : int, array or DataFrame of shape (N, T)
+        For how many proteins, N, or the matrix to make guesses for, of which only the shape
+        and the labels are used.
+    seed : int
+        The same seed gives the same guesses.
+
+    Returns
+    -------
+    array of shape (N, T), float32, or DataFrame if `targets` is one
+        0 or 1, drawn with the probabilities that :func:`term_frequency` returns.
+    """
+    frequency = term_frequency(train_targets, targets)
+    draws = np.random.default_rng(seed).random(frequency.shape)
+    return _like(targets, draws < np.asarray(frequency))
+
+
+def term_frequency(train_targets, targets):
+    """Score each function by the share of the training set that has it.
+
+    All proteins get the same scores. The field calls this baseline "naive" [1]_.
+
+    Parameters
+    ----------
+    train_targets : array or DataFrame of shape (M, T)
+        Truth as 0/1 of the training set.
+    targets : int, array or DataFrame of shape (N, T)
+        As for :func:`proportional_guess`.
+
+    Returns
+    -------
+    array of shape (N, T), float32, or DataFrame if `targets` is one
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the training set is empty, or its functions are not those of `targets`.
+
+    References
+    ----------
+    .. [1] Radivojac et al. "A large-scale evaluation of computational protein function
+       prediction." Nature Methods 10, 221-227 (2013).
+    """
+    if np.ndim(train_targets) != 2 or len(train_targets) == 0:
+        raise ValueError(
+            "The training targets must be a matrix (proteins, functions) of at least one row, but "
+            f"have shape {np.shape(train_targets)}."
+        )
+    frequency = np.asarray(train_targets).mean(axis=0, dtype=np.float64)
+    n = targets if np.ndim(targets) == 0 else len(targets)
+    both_frames = isinstance(train_targets, pd.DataFrame) and isinstance(targets, pd.DataFrame)
+    if (np.ndim(targets) and np.shape(targets)[1:] != frequency.shape) or (
+        both_frames and not train_targets.columns.equals(targets.columns)
+    ):
+        raise ValueError(
+            "The training targets and the targets to predict must have the same functions in the "
+            f"same order, but are of shapes {np.shape(train_targets)} and {np.shape(targets)}"
+            f"{' with different column names' if both_frames else ''}."
+        )
+    return _like(targets, np.tile(frequency, (n, 1)))
+
+
+def composition_features(sequences: Iterable[str]) -> np.ndarray:
+    """Count amino acids: what can be told from a protein without a language model.
+
+    Parameters
+    ----------
+    sequences : iterable of N str
+        Protein sequences.
+
+    Returns
+    -------
+    array of shape (N, 21), float32
+        The share of each of the twenty amino acids among all residues, in the order of
+        ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B,
+        Z and X count as residues but have no column, so that the shares of a sequence that
+        holds them sum to less than 1. A network learns from these columns only once they are
+        brought to one scale: :func:`standardize`.
+
+    Raises
+    ------
+    ValueError
+        If a sequence is empty or holds a letter that is no amino acid.
+    """
+    if isinstance(sequences, str):
+        raise ValueError("composition_features: pass a list of sequences, not a single one.")
+    n_letters = len(AMINO_ACIDS)
+    features = []
+    for number, sequence in enumerate(sequences, start=1):
+        letters = clean_sequence(sequence, name=f"sequence {number}").encode("ascii")
+        columns = _COLUMN_OF_BYTE[np.frombuffer(letters, np.uint8)]
+        counts = np.bincount(columns, minlength=n_letters + 1)[:n_letters]
+        features.append([*(counts / len(letters)), np.log(len(letters))])
+    return np.array(features, np.float32).reshape(-1, n_letters + 1)
+
+
+def standardize(features, reference) -> np.ndarray:
+    """Shift and scale each feature to mean 0 and standard deviation 1 on the training set.
+
+    Parameters
+    ----------
+    features : array of shape (N, D)
+        What to scale.
+    reference : array of shape (M, D)
+        The training set's features, whose means and deviations are used for every split. A
+        feature that is the same throughout is shifted only.
+
+    Returns
+    -------
+    array of shape (N, D), float32
+    """
+    features, reference = np.asarray(features, float), np.asarray(reference, float)
+    deviation = reference.std(axis=0)
+    deviation[np.ptp(reference, axis=0) == 0] = 1
+    return ((features - reference.mean(axis=0)) / deviation).astype(np.float32)
+
+
+def _like(targets, values: np.ndarray):
+    """Return values (N, T) as float32, with the labels of `targets` if it is a frame."""
+    values = values.astype(np.float32)
+    if isinstance(targets, pd.DataFrame):
+        return pd.DataFrame(values, index=targets.index, columns=targets.columns)
+    return values

@@ -1,0 +1,169 @@
+"""Asking a language model what it expects at a place in a protein (notebook 04)."""
+
+import operator
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from dlfb.proteins.sequences import (
+    AMINO_ACID_CLASSES,
+    AMINO_ACIDS,
+    CLASS_COLORS,
+    amino_acid_class,
+    clean_sequence,
+)
+
+
+class MaskPredictor:
+    """Hides one residue of a protein and lets a language model guess it.
+
+    Parameters
+    ----------
+    tokenizer, model
+        As ``load_language_model(checkpoint_name, masked=True)`` returns them.
+
+    Raises
+    ------
+    ValueError
+        If the model has no head that predicts masked tokens.
+
+    Examples
+    --------
+    >>> tokenizer, model = load_language_model("facebook/esm2_t30_150M_UR50D", masked=True)
+    >>> predictor = MaskPredictor(tokenizer, model)
+    >>> predictor.predict(INSULIN, mask_index=29).head(3)
+    """
+
+    def __init__(self, tokenizer, model):
+        if not hasattr(model, "lm_head"):
+            raise ValueError(
+                f"MaskPredictor: a {type(model).__name__} has no head that predicts masked "
+                "tokens. Load the model with load_language_model(..., masked=True)."
+            )
+        self.tokenizer = tokenizer
+        self.model = model
+
+    def mask_sequence(self, sequence: str, mask_index: int) -> str:
+        """Return the sequence with one residue replaced by the mask token.
+
+        Parameters
+        ----------
+        sequence : str
+            A sequence of length L, as `clean_sequence` takes it.
+        mask_index : int
+            Which residue to hide, counted from 0, less than L.
+
+        Returns
+        -------
+        str
+            Such as ``"MA<mask>WM"``.
+
+        Raises
+        ------
+        ValueError
+            If `mask_index` is no whole number or lies outside the sequence.
+        """
+        sequence = clean_sequence(sequence)
+        index = _checked_index(mask_index, len(sequence))
+        return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
+
+    def predict(self, sequence: str, mask_index: int) -> pd.Series:
+        """Return how probable the model finds each amino acid at a hidden place.
+
+        Parameters
+        ----------
+        sequence, mask_index
+            As for `mask_sequence`.
+
+        Returns
+        -------
+        pd.Series
+            20 probabilities, the most probable amino acid first, indexed by
+            one-letter code. They add up to 1 over the twenty: the little that
+            the model gives to its other 13 tokens is left out.
+
+        Raises
+        ------
+        ValueError
+            As for `mask_sequence`.
+        """
+        masked = self.mask_sequence(sequence, mask_index)
+        inputs = self.tokenizer(masked, return_tensors="pt").to(self.model.device)
+        # Found rather than reckoned: <cls> moves residue i to token i + 1.
+        position = (inputs["input_ids"][0] == self.tokenizer.mask_token_id).nonzero().item()
+        with torch.inference_mode():
+            logits = self.model(**inputs).logits[0, position]  # (33,)
+        twenty = self.tokenizer.convert_tokens_to_ids(list(AMINO_ACIDS))
+        scores = logits.double().cpu().numpy()[twenty]
+        odds = np.exp(scores - scores.max())
+        index = pd.Index(AMINO_ACIDS, name="amino acid")
+        probabilities = pd.Series(odds / odds.sum(), index=index, name="probability")
+        return probabilities.sort_values(ascending=False, kind="stable")
+
+    def plot_predictions(self, sequence: str, mask_index: int) -> Figure:
+        """Draw what `predict` returns, the residue that stands there marked.
+
+        Parameters
+        ----------
+        sequence, mask_index
+            As for `mask_sequence`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Already closed for pyplot, so that a notebook shows it once: where
+            it is the last line of a cell, or is given to ``display``.
+
+        Raises
+        ------
+        ValueError
+            As for `mask_sequence`.
+        """
+        probabilities = self.predict(sequence, mask_index)
+        true = clean_sequence(sequence)[mask_index]
+        classes = [amino_acid_class(letter) for letter in probabilities.index]
+        figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+        places = np.arange(len(probabilities))
+        bars = ax.bar(places, probabilities, color=[CLASS_COLORS[name] for name in classes])
+        ax.set_xticks(places, probabilities.index)
+        ax.set(xlabel="amino acid", ylabel="probability", ylim=(0, probabilities.max() * 1.18))
+        ax.spines[["top", "right"]].set_visible(False)
+        if true in probabilities.index:  # a rare letter such as U is none of the twenty
+            place = probabilities.index.get_loc(true)
+            bars[place].set(edgecolor="black", linewidth=2)
+            ax.get_xticklabels()[place].set_fontweight("bold")
+            ax.annotate(
+                "true residue",
+                (place, probabilities.iloc[place]),
+                xytext=(0, 4),
+                textcoords="offset points",
+                # Beside the axis, a centred label would stick out to the left.
+                ha="center" if 0 < place < len(places) - 1 else ("left" if place == 0 else "right"),
+            )
+        ax.set_title(f"Residue {operator.index(mask_index)} hidden, in truth {true}")
+        present = [name for name in AMINO_ACID_CLASSES if name in classes]
+        ax.legend(
+            handles=[Patch(color=CLASS_COLORS[name], label=name) for name in present],
+            frameon=False,
+        )
+        plt.close(figure)
+        return figure
+
+
+def _checked_index(mask_index: int, length: int) -> int:
+    try:
+        index = operator.index(mask_index)
+    except TypeError:
+        index = None
+    if index is None or isinstance(mask_index, bool | np.bool_):
+        raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
+    if not 0 <= index < length:
+        raise ValueError(
+            f"mask_index {index} lies outside the sequence: residues are counted from 0, so one "
+            f"of {length} has 0 to {length - 1}."
+        )
+    return index

@@ -1,0 +1,318 @@
+"""A value's fingerprint: 64 hexadecimal digits that say what it *is*, not where it lies.
+
+Equal content gives equal fingerprints in every process, under any
+``PYTHONHASHSEED``; no address, file time or object identity goes in. Each value is
+hashed as its kind and its parts, with SHA-256, so that ``1``, ``1.0``, ``True`` and
+``"1"`` differ, and so do ``[1, [2]]`` and ``[[1], 2]``.
+
+A function counts as its code, what it closes over, its defaults, and the code of
+the functions of its own module that it calls: ``optax.adam(1e-3)`` and
+``optax.adam(2e-3)`` differ. Code is compiled code, so comments do not count, but
+another minor version of Python does.
+"""
+
+import dataclasses
+import dis
+import enum
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from dlfb.utils import packing
+
+# Their repr is their content.
+_LITERALS = (bytes, bytearray, complex, range, slice, type(None), bool, int, float, str)
+_LITERAL_MODULES = ("datetime", "decimal", "fractions", "uuid")
+_BUILTIN = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+)
+# What a saved configuration says about where it lay or what wrote it, not what it is.
+_NOT_CONTENT = ("_name_or_path", "name_or_path", "transformers_version")
+
+
+def fingerprint(value: Any, where: str = "the value") -> str:
+    """Return the SHA-256 fingerprint of a value's content.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, text, paths; NumPy, JAX and torch arrays; pandas tables; lists, dicts
+        (in any order), sets, dataclasses, JAX pytrees; functions, partials, classes;
+        flax and torch modules; tokenizers; and any object with a method
+        ``__fingerprint__()`` that returns one of these.
+    where : str
+        What an error calls `value`.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    TypeError
+        If `value`, or a part of it, is of another kind. The error names the part.
+    """
+    return _fingerprint(value, where, ())
+
+
+def function_fingerprint(function: Any, where: str) -> str:
+    """Return the fingerprint of a function without its defaults, which its arguments carry."""
+    if isinstance(function, types.FunctionType):
+        return _of_function(function, where, (id(function),), with_defaults=False)
+    return fingerprint(function, where)
+
+
+def _fingerprint(value: Any, where: str, active: tuple[int, ...]) -> str:
+    """Fingerprint `value`; `active` are the ids of what it lies in, to end circles."""
+    if isinstance(value, _LITERALS) and type(value) in _LITERALS:
+        return _hash(type(value).__name__, repr(value))
+    if id(value) in active:
+        return _hash("circle", str(len(active) - active.index(id(value))))
+    active = (*active, id(value))
+
+    def part(inner: Any, label: str = "") -> str:
+        return _fingerprint(inner, where + label, active)
+
+    for kind in (_of_data, _of_container, _of_callable, _of_object):
+        found = kind(value, part, where, active)
+        if found is not None:
+            return found
+    name = packing.type_name(type(value))
+    raise TypeError(
+        f"{where} is a {name}, which can't be fingerprinted, so a result kept for it could not be "
+        "told from one for another value. Pass what it is made of (arrays, tables, numbers, "
+        f"text), or give {type(value).__name__} a method __fingerprint__() that returns that."
+    )
+
+
+def _of_data(value, part, where, active) -> str | None:
+    """Arrays and tables, by their bytes."""
+    array = packing.as_array(value)
+    if array is not None:
+        return _of_array(*array)
+    module = type(value).__module__.partition(".")[0]
+    if module == "pandas" or (module == "numpy" and type(value).__name__ == "ndarray"):
+        try:
+            tree, arrays = packing.pack(value, where="table", keep_order=False)
+        except packing.NotKeepable as error:
+            raise TypeError(f"{where} can't be fingerprinted: {error}") from None
+        digests = (_of_array("", array) for array in arrays.values())
+        return _hash("table", json.dumps(tree), *digests)
+    if module == "numpy" and isinstance(value, sys.modules["numpy"].random.Generator):
+        return _hash("generator", part(value.bit_generator.state))
+    if module == "numpy" and isinstance(value, sys.modules["numpy"].dtype):
+        return _hash("dtype", str(value))
+    if module == "torch" and type(value).__name__ in ("dtype", "device"):
+        return _hash("torch", str(value))
+    if type(value).__module__ in _LITERAL_MODULES:
+        return _hash(type(value).__name__, repr(value))
+    return None
+
+
+def _of_array(library: str, array) -> str:
+    import numpy as np
+
+    contiguous = np.ascontiguousarray(array)
+    raw = contiguous.tobytes() if not array.size else contiguous.reshape(-1).view(np.uint8)
+    digest = hashlib.sha256(raw).hexdigest()
+    return _hash("array", library, str(array.dtype), str(array.shape), digest)
+
+
+def _of_container(value, part, where, active) -> str | None:
+    """Take lists in their order, dicts and sets in none."""
+    cls = type(value)
+    if hasattr(cls, "__fingerprint__") and not isinstance(value, type):
+        return _hash("own", packing.type_name(cls), part(value.__fingerprint__()))
+    if packing.is_namedtuple(value):
+        fields = [part(item, f".{name}") for name, item in zip(value._fields, value, strict=True)]
+        return _hash("namedtuple", packing.type_name(cls), *value._fields, *fields)
+    if isinstance(value, list | tuple):
+        if all(type(item) in _LITERALS for item in value):
+            value = [repr(list(value))]  # A hundred thousand sequences, say, at one go.
+        kind = cls.__name__ if cls in (list, tuple) else packing.type_name(cls)
+        return _hash(kind, *(part(item, f"[{i}]") for i, item in enumerate(value)))
+    if isinstance(value, set | frozenset):
+        return _hash("set", cls.__name__, *sorted(part(item) for item in value))
+    if isinstance(value, Mapping):
+        items = (_hash("item", part(k), part(v, f"[{k!r}]")) for k, v in value.items())
+        return _hash("mapping", packing.type_name(cls), *sorted(items))
+    if isinstance(value, PurePath):
+        return _hash("path", value.as_posix())
+    if isinstance(value, enum.Enum):
+        return _hash("enum", packing.type_name(cls), value.name)
+    return None
+
+
+def _of_callable(value, part, where, active) -> str | None:
+    """Functions and classes, by name and code and what they carry along."""
+    if isinstance(value, types.FunctionType):
+        return _of_function(value, where, active)
+    if isinstance(value, type):
+        return _hash("class", _class_digest(value))
+    if isinstance(value, functools.partial):
+        return _hash("partial", part(value.func), part(value.args), part(value.keywords))
+    if isinstance(value, types.MethodType):
+        return _hash("method", part(value.__func__), part(value.__self__, ".__self__"))
+    if isinstance(value, types.ModuleType):
+        return _hash("module", value.__name__)
+    if isinstance(value, _BUILTIN):
+        owner = getattr(value, "__self__", None)
+        free = owner is None or isinstance(owner, types.ModuleType | type)
+        name = f"{getattr(value, '__module__', '')}.{value.__qualname__}"
+        return _hash("builtin", name, "" if free else part(owner, ".__self__"))
+    if type(value).__name__ == "ufunc":
+        return _hash("ufunc", value.__name__)
+    if callable(value) and isinstance(getattr(value, "__wrapped__", None), types.FunctionType):
+        # A function under jax.jit, jax.custom_jvp, functools.cache and the like.
+        return _hash("wrapped", packing.type_name(type(value)), part(value.__wrapped__))
+    return None
+
+
+def _of_object(value, part, where, active) -> str | None:
+    """Models, tokenizers and other objects of which it is known what they consist of."""
+    cls = type(value)
+    torch = sys.modules.get("torch")
+    if isinstance(value, getattr(getattr(torch, "nn", None), "Module", ())):
+        return _of_torch_module(value, part)
+    if hasattr(cls, "get_vocab") and hasattr(value, "special_tokens_map"):
+        return _of_tokenizer(value, part)
+    if dataclasses.is_dataclass(value):
+        # A flax module's parent and scope say where it is being run, not what it is.
+        fields = [f.name for f in dataclasses.fields(value) if f.name not in ("parent", "scope")]
+        digests = [part(getattr(value, name), f".{name}") for name in fields]
+        return _hash("dataclass", _class_digest(cls), *fields, *digests)
+    if packing.is_pytree_node(value):
+        tree = sys.modules["jax"].tree_util
+        children, structure = tree.tree_flatten(value, is_leaf=lambda x: x is not value)
+        aux = structure.node_data()[1]
+        return _hash("pytree", _class_digest(cls), part(aux), part(children))
+    return None
+
+
+def _of_torch_module(model, part) -> str:
+    """Weights and buffers, settings, and the code of every class of layer."""
+    plain = (bool, int, float, str, type(None))
+    settings, classes = [], {}
+    for name, layer in model.named_modules():
+        own = {k: v for k, v in vars(layer).items() if k[0] != "_" and type(v) in plain}
+        own = {k: v for k, v in own.items() if k not in _NOT_CONTENT}
+        settings.append((name, packing.type_name(type(layer)), repr(own), layer.extra_repr()))
+        classes[type(layer)] = None
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    weights |= dict(model.named_buffers(remove_duplicate=False))
+    config = getattr(model, "config", None)
+    if hasattr(config, "to_dict"):
+        config = {k: v for k, v in config.to_dict().items() if k not in _NOT_CONTENT}
+    weights = {name: _of_array(*packing.as_array(w.detach())) for name, w in weights.items()}
+    return _hash(
+        "torch module", part(weights), part(settings), part(config, ".config"),
+        *map(_class_digest, classes),
+    )  # fmt: skip
+
+
+def _of_tokenizer(tokenizer, part) -> str:
+    """Vocabulary, special tokens and rules; not how the last call padded or cut."""
+    rules = getattr(tokenizer, "backend_tokenizer", None)
+    if rules is not None:
+        rules = json.loads(rules.to_str())
+        rules = {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
+    names = ("model_max_length", "padding_side", "truncation_side")
+    settings = {name: getattr(tokenizer, name, None) for name in names}
+    special = {k: repr(v) for k, v in tokenizer.special_tokens_map.items()}
+    return _hash(
+        "tokenizer", packing.type_name(type(tokenizer)), part(tokenizer.get_vocab()),
+        part(special), part(settings), part(rules),
+    )  # fmt: skip
+
+
+def _of_function(function, where, active, with_defaults: bool = True) -> str:
+    """Fingerprint a function with all it carries; every part must be known."""
+
+    def part(inner: Any, label: str) -> str:
+        return _fingerprint(inner, f"{where}, in {function.__qualname__}(): {label}", active)
+
+    carried = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            carried.append(part(cell.cell_contents, f"the variable {name}"))
+        except ValueError:  # An empty cell: a name that is never bound.
+            carried.append("empty")
+    if with_defaults:
+        carried.append(part(function.__defaults__, "a default"))
+        carried.append(part(function.__kwdefaults__, "a default"))
+    return _hash("function", packing.type_name(function), _code_digest(function), *carried)
+
+
+def _class_digest(cls: type) -> str:
+    """Return a digest of a class: its name, its bases' names, and its own methods' code."""
+    parts = [packing.type_name(base) for base in cls.__mro__]
+    for base in cls.__mro__:
+        if base.__module__ != cls.__module__ or base.__module__ == "builtins":
+            continue
+        for name, member in sorted(vars(base).items()):
+            member = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
+            member = inspect.unwrap(member) if callable(member) else member
+            # What dataclasses generate is compiled from "<string>" and says nothing new.
+            if isinstance(member, types.FunctionType) and member.__code__.co_filename[0] != "<":
+                parts += [name, _code_digest(member)]
+    return _hash(*parts)
+
+
+def _code_digest(function: types.FunctionType) -> str:
+    """Return a digest of a function's code and that of the functions around it that it uses."""
+    todo, done, parts = [function], set(), []
+    while todo:
+        current = todo.pop()
+        if id(current) in done:
+            continue
+        done.add(id(current))
+        doc = current.__doc__
+        parts += [current.__qualname__, _hash_code(current.__code__, doc)]
+        for name in _global_names(current.__code__):
+            helper = current.__globals__.get(name)
+            helper = getattr(helper, "__wrapped__", helper)
+            if isinstance(helper, types.FunctionType) and helper.__globals__ is current.__globals__:
+                todo.append(helper)
+    return _hash(*parts)
+
+
+def _hash_code(code: types.CodeType, doc: str | None = None) -> str:
+    constants = list(code.co_consts)
+    if constants and constants[0] == doc:
+        constants[0] = None
+    digests = [
+        _hash_code(c) if isinstance(c, types.CodeType) else _fingerprint(c, "a constant", ())
+        for c in constants
+        if c is not ...
+    ]
+    names = (*code.co_names, "/", *code.co_varnames, "/", *code.co_freevars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    return _hash("code", code.co_code.hex(), repr(names), repr(counts), *digests)
+
+
+def _global_names(code: types.CodeType) -> list[str]:
+    names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names.update(_global_names(constant))
+    return sorted(names)
+
+
+def _hash(*parts: str) -> str:
+    """Hash texts so that no two different lists of texts give the same input."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""A web server on loopback that misbehaves on demand, for the tests of whatever downloads."""
+
+import json
+import threading
+import time
+from collections import defaultdict
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class Loopback:
+    """Serves ``files[path]``, after the faults put into ``faults[path]``, one a request.
+
+    A fault is a dictionary: ``cut`` (send that many bytes, then close), ``status`` (with
+    ``headers``), ``html`` (a page with that content type), ``redirect`` (to an address),
+    ``stall`` (seconds before the second half), ``announce`` (a false Content-Length).
+    ``"forever": True`` keeps a fault for all later requests.
+    """
+
+    def __init__(self):
+        self.files: dict[str, bytes] = {}
+        self.headers = defaultdict(dict)
+        self.faults = defaultdict(list)
+        self.requests: list[tuple[str, str, dict]] = []
+        self.ranges = self.tags = True
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                outer._answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def asked(self, path: str) -> list[dict]:
+        """Return the headers of the requests for a path so far."""
+        return [headers for _, asked, headers in self.requests if asked == path]
+
+    def _answer(self, handler):
+        # A proxy is asked for whole addresses; the query is part of a file's name here.
+        parts = urlsplit(handler.path)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        self.requests.append((handler.command, path, dict(handler.headers)))
+        faults = self.faults[path]
+        fault = {} if not faults else faults[0] if faults[0].get("forever") else faults.pop(0)
+        handler.close_connection = True
+        if "redirect" in fault:
+            return self._send(handler, 302, b"", {"Location": fault["redirect"]})
+        if "status" in fault:
+            return self._send(handler, fault["status"], b"no", fault.get("headers", {}))
+        if "html" in fault:
+            page = b"\n <!DOCTYPE html><html><body>Please log in.</body></html>"
+            return self._send(handler, 200, page, {"Content-Type": fault["html"]})
+        if path not in self.files:
+            return self._send(handler, 404, b"nothing here", {})
+        body, status, headers = self.files[path], 200, dict(self.headers[path])
+        tag = f'"{hash(body) & 0xFFFFFFFF:x}"'
+        if self.tags:
+            headers |= {"ETag": tag, "Last-Modified": formatdate(0, usegmt=True)}
+        begin = handler.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
+        if begin and self.ranges and handler.headers.get("If-Range", tag) == tag:
+            if int(begin) >= len(body):
+                return self._send(handler, 416, b"", {"Content-Range": f"bytes */{len(body)}"})
+            headers["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+            body, status = body[int(begin) :], 206
+        self._send(handler, status, body, headers, fault)
+
+    @staticmethod
+    def _send(handler, status, body, headers, fault=()):
+        fault = dict(fault)
+        handler.send_response(status)
+        headers = {"Content-Type": "application/octet-stream", "Connection": "close", **headers}
+        headers["Content-Length"] = str(fault.get("announce", len(body)))
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        if handler.command == "HEAD":
+            return
+        try:
+            if "stall" in fault:
+                half = len(body) // 2
+                handler.wfile.write(body[:half])
+                handler.wfile.flush()
+                time.sleep(fault["stall"])
+                body = body[half:]
+            handler.wfile.write(body[: fault.get("cut", len(body))])
+            handler.wfile.flush()
+        except OSError:
+            pass  # the client has gone
+
+
+def serve_hub(server: Loopback, name: str, revision: str, folder: Path) -> None:
+    """Serve a folder as a repository of the Hugging Face hub, at one revision and as main."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    tree = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0"} for f in files]
+    about = {"id": name, "sha": revision, "siblings": [{"rfilename": f.name} for f in files]}
+    for known in (revision, "main"):
+        server.files[f"/api/models/{name}/revision/{known}"] = json.dumps(about).encode()
+        server.files[f"/api/models/{name}/tree/{known}?recursive=True"] = json.dumps(tree).encode()
+        for file in files:
+            path = f"/{name}/resolve/{known}/{file.name}"
+            server.files[path] = file.read_bytes()
+            server.headers[path] = {"X-Repo-Commit": revision}

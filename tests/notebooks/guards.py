@@ -1,0 +1,274 @@
+"""What every page must keep: one function a rule, each returning a sentence for what breaks it.
+
+The rules are the page contract of CONTRIBUTING.md. test_pages.py holds the pages to them,
+test_guards.py shows each rule failing on a page that breaks it.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from tools.colab_cell import METADATA
+
+OBJECTIVES, EXERCISES, KEY_POINTS, NEXT = (
+    "What you will be able to do",
+    "Check yourself",
+    "Key points",
+    "Next",
+)
+LIMIT_BYTES = 2_000_000
+MACHINE_PATH = re.compile(
+    r"(?<![\w/.])/(?:work|farm|tmp|root|home|Users|opt|mnt|var|private)/[\w.+/-]+|[A-Z]:\\\\Users"
+    r"|site-packages"
+)
+REGISTRY = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|deb\.debian\.org")
+ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.MULTILINE | re.DOTALL)
+
+
+def pair_problems(text, executed) -> list[str]:
+    """The two halves say the same, cell by cell: kind, source and metadata. Time stamps lie."""
+    problems = []
+    if len(text.cells) != len(executed.cells):
+        problems.append(
+            f"the text half has {len(text.cells)} cells and the executed half "
+            f"{len(executed.cells)}: run make notebooks"
+        )
+    for number, (one, other) in enumerate(zip(text.cells, executed.cells, strict=False)):
+        for what in ("cell_type", "source", "metadata"):
+            if one[what] != other[what]:
+                problems.append(f"cell {number}: the two halves differ in {what}: make notebooks")
+                break
+    return problems
+
+
+def execution_problems(notebook) -> list[str]:
+    """Every code cell was executed, in order, with nothing on stderr and no error."""
+    problems = []
+    code = code_cells(notebook)
+    counts = [cell.execution_count for _, cell in code]
+    if counts != list(range(1, len(code) + 1)):
+        problems.append(f"the code cells were not executed in order 1..{len(code)}: {counts}")
+    for number, cell in code:
+        for output in cell.outputs:
+            if output.output_type == "error":
+                problems.append(f"cell {number} stores an error: {output.ename}")
+            elif output.output_type == "stream" and output.name == "stderr":
+                problems.append(f"cell {number} stores text from stderr: {output.text[:60]!r}")
+    return problems
+
+
+def stability_problems(notebook) -> list[str]:
+    """Nothing is stored that differs from run to run, and no widget without its kernel."""
+    problems = []
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        problems.append("the kernel is not 'python3'")
+    if "version" in notebook.metadata.get("language_info", {}):
+        problems.append("the Python version is stored: run make notebooks")
+    if "widgets" in notebook.metadata:
+        problems.append("the state of widgets is stored; no reader of the site has their kernel")
+    identifiers = [cell.get("id") for cell in notebook.cells]
+    if None in identifiers or len(set(identifiers)) < len(identifiers):
+        problems.append("the cells' ids are missing or not unique")
+    for number, cell in code_cells(notebook):
+        if "execution" in cell.metadata:
+            problems.append(f"cell {number} stores when it was executed: run make notebooks")
+        for kind, _ in data_of(cell):
+            if "widget" in kind:
+                problems.append(f"cell {number} stores a widget: set DLFB_PROGRESS=0")
+        if ADDRESS.search(text_outputs(cell)):
+            problems.append(f"cell {number} shows an address in memory: end it with plt.show()")
+    return problems
+
+
+def contract_problems(notebook, colab_cell: str, cells: tuple[int, int] = (15, 40)) -> list[str]:
+    """The parts of a page, in the order of the contract."""
+    problems = []
+    least, most = cells
+    if not least <= len(notebook.cells) <= most:
+        problems.append(f"{len(notebook.cells)} cells; a page has {least} to {most}")
+    headings = headings_of(notebook)
+    titles = [(number, text) for number, level, text in headings if level == 1]
+    if len(titles) != 1 or titles[0][0] != 0 or not notebook.cells[0].source.startswith("# "):
+        problems.append("a page opens with its title, the one heading of level 1")
+    second = [text for _, level, text in headings if level == 2]
+    if second[:1] != [OBJECTIVES]:
+        problems.append(f"the first section is not '{OBJECTIVES}'")
+    if [text for text in second if text in (EXERCISES, KEY_POINTS, NEXT)] != second[-3:] or (
+        second[-3:] != [EXERCISES, KEY_POINTS, NEXT]
+    ):
+        problems.append(f"the last sections are not '{EXERCISES}', '{KEY_POINTS}', '{NEXT}'")
+    code = code_cells(notebook)
+    if not code or code[0][1].source != colab_cell:
+        problems.append("the first code cell is not the Colab cell of tools/colab_cell.py")
+    elif code[0][1].metadata != METADATA or code[0][1].outputs:
+        problems.append("the Colab cell has the metadata of tools/colab_cell.py and no output")
+    first_screen = "\n".join(
+        cell.source for cell in notebook.cells[: code[1][0] if len(code) > 1 else None]
+    ).lower()
+    for word in ("pocket", "simulated"):
+        if word not in first_screen:
+            problems.append(f"the first screen does not say what '{word}' means for this page")
+    return problems + exercise_problems(notebook)
+
+
+def exercise_problems(notebook) -> list[str]:
+    """Each exercise has a folded solution, and at least one solution is code that was run."""
+    problems, exercises, run = [], [], 0
+    inside = False
+    for number, cell in enumerate(notebook.cells):
+        for level, text in headings_in(cell):
+            if level <= 2:
+                inside = text == EXERCISES
+            elif inside and level == 3:
+                exercises.append([number, text, False])
+        if not inside or not exercises:
+            continue
+        folded = cell.cell_type == "code" and "hide-cell" in cell.metadata.get("tags", [])
+        run += folded and cell.execution_count is not None
+        if folded or (cell.cell_type == "markdown" and "{dropdown}" in cell.source):
+            exercises[-1][2] = True
+    if not exercises:
+        problems.append(f"'{EXERCISES}' has no exercise, a heading of level 3")
+    for number, text, solved in exercises:
+        if not solved:
+            problems.append(
+                f"cell {number}: the exercise '{text}' has no folded solution, a code cell "
+                "tagged hide-cell or a dropdown"
+            )
+    if exercises and not run:
+        problems.append("no solution is a code cell, tagged hide-cell, that was run")
+    return problems
+
+
+def picture_problems(notebook) -> list[str]:
+    """Every picture has an alternative text, every figure a caption and a name of its own."""
+    problems, names = [], []
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            problems += [f"cell {number}: {text}" for text in markdown_pictures(cell.source)]
+        if cell.cell_type != "code":
+            continue
+        settings = cell.metadata.get("mystnb", {})
+        figure = settings.get("figure", {})
+        pictures = [kind for kind, _ in data_of(cell) if kind.startswith("image/")]
+        viewers = [data for kind, data in data_of(cell) if "3dmol" in (kind + str(data)).lower()]
+        alternative = str(settings.get("image", {}).get("alt", ""))
+        if pictures and len(alternative.split()) < 5:
+            problems.append(f"cell {number}: its picture has no alternative text (image: alt:)")
+        if (pictures or viewers) and not (figure.get("caption") and figure.get("name")):
+            problems.append(f"cell {number}: its picture has no caption or name (figure:)")
+        if alternative and alternative.strip() == str(figure.get("caption")).strip():
+            problems.append(f"cell {number}: the alternative text only repeats the caption")
+        shown = [output for output in cell.outputs if "data" in output]
+        if figure and len(shown) != 1:
+            problems.append(
+                f"cell {number}: it has a caption and {len(shown)} outputs that are shown, each of "
+                "which would get the caption: show one"
+            )
+        names += [figure["name"]] if figure.get("name") else []
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    return problems + [f"two figures are named {name!r}" for name in repeated]
+
+
+def markdown_pictures(source: str) -> list[str]:
+    """Return a sentence for each picture in Markdown that has no alternative text."""
+    found = [f"the picture {target} has no alternative text" for target in
+             re.findall(r"!\[\s*\]\(([^)\s]*)", source)]  # fmt: skip
+    for tag in re.findall(r"<img\b[^>]*>", source):
+        if not re.search(r"""\balt=["'][^"']+["']""", tag):
+            found.append(f"{tag[:60]} has no alternative text")
+    for fence in re.finditer(r"^(`{3,}|:{3,})\{(?:figure|image)\}.*?^\1", source, re.M | re.S):
+        if not re.search(r"^(?::alt:|alt:)[ \t]*\S", fence.group(0), re.MULTILINE):
+            found.append(f"{fence.group(0).splitlines()[0]} has no alternative text")
+    return found
+
+
+def link_problems(sources: list[str], folder: Path) -> list[str]:
+    """Links inside the repository lead to files that are there; pages are named as .ipynb."""
+    problems = []
+    for source in sources:
+        prose = re.sub(r"`[^`\n]*`", "", FENCE.sub(_directive_body, source))
+        for target in re.findall(r"\]\(\s*<?([^)>\s]+)", prose):
+            if re.match(r"[a-z]+:|#|%", target):
+                continue
+            path = (folder / target.split("#")[0]).resolve()
+            if not path.exists():
+                problems.append(f"the link to {target} leads nowhere")
+            elif path.suffix == ".md" and path.with_suffix(".ipynb").exists():
+                problems.append(f"the link to {target} should lead to the .ipynb half")
+    return problems
+
+
+def _directive_body(fence: re.Match) -> str:
+    """Keep what a directive holds, which is prose; drop what a code block holds."""
+    return fence.group(0) if re.match(r"[`~]{3,}\{(?!code)", fence.group(0)) else ""
+
+
+def place_problems(notebook) -> list[str]:
+    """No page names a folder of the machine that made it, nor a registry."""
+    problems = []
+    for number, cell in enumerate(notebook.cells):
+        text = cell.source + (text_outputs(cell) if cell.cell_type == "code" else "")
+        for pattern, what in ((MACHINE_PATH, "a path of a machine"), (REGISTRY, "a registry")):
+            found = pattern.search(text)
+            if found:
+                problems.append(f"cell {number} names {what}: {found.group(0)[:60]}")
+    return problems
+
+
+def size_problems(path: Path, limit: int = LIMIT_BYTES) -> list[str]:
+    """A page is small enough to be read on a telephone and reviewed in a change."""
+    size = path.stat().st_size
+    return [f"{size / 1e6:.1f} MB, more than {limit / 1e6:.1f} MB"] if size >= limit else []
+
+
+def toc_problems(files: list[str], root: Path) -> list[str]:
+    """The table of contents names every page, each by its executed half, and nothing else."""
+    problems = [f"_toc.yml names {name} twice" for name in set(files) if files.count(name) > 1]
+    listed = {name for name in files if name.startswith("notebooks/")}
+    there = {f"notebooks/{path.name}" for path in (root / "notebooks").glob("*.ipynb")}
+    texts = {f"notebooks/{path.stem}.ipynb" for path in (root / "notebooks").glob("*.md")}
+    problems += [f"_toc.yml does not name {name}" for name in sorted(there - listed)]
+    problems += [f"_toc.yml names {name}, which is not there" for name in sorted(listed - there)]
+    problems += [f"{name} has no text half (.md)" for name in sorted(there - texts)]
+    problems += [f"{name} was never executed from its text half" for name in sorted(texts - there)]
+    for name in files:
+        if name not in listed and not list(root.glob(f"{name}*")):
+            problems.append(f"_toc.yml names {name}, which is not there")
+    return problems
+
+
+def code_cells(notebook) -> list[tuple]:
+    """Return (number, cell) for each code cell."""
+    return [(n, cell) for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+
+
+def data_of(cell) -> list[tuple]:
+    """Return (kind, data) of everything that the cell shows."""
+    return [item for output in cell.outputs for item in output.get("data", {}).items()]
+
+
+def text_outputs(cell) -> str:
+    """Return what the cell shows, but for pictures, whose letters mean nothing."""
+    streams = [output.text for output in cell.outputs if output.output_type == "stream"]
+    shown = [
+        data if isinstance(data, str) else json.dumps(data)
+        for kind, data in data_of(cell)
+        if not kind.startswith("image/")
+    ]
+    # Pictures inside HTML are letters that mean nothing, too.
+    return re.sub(r"base64,[A-Za-z0-9+/=\s]+", "base64,", "\n".join([*streams, *shown]))
+
+
+def headings_in(cell) -> list[tuple[int, str]]:
+    """Return (level, text) of the headings of a Markdown cell."""
+    if cell.cell_type != "markdown":
+        return []
+    found = re.findall(r"^(#{1,6})\s+(.+?)\s*$", FENCE.sub("", cell.source), re.MULTILINE)
+    return [(len(marks), text) for marks, text in found]
+
+
+def headings_of(notebook) -> list[tuple[int, int, str]]:
+    """Return (cell number, level, text) of every heading."""
+    return [(n, *heading) for n, cell in enumerate(notebook.cells) for heading in headings_in(cell)]

@@ -1,0 +1,106 @@
+"""The baselines: seeded, of the right frequencies, and with the labels of what they guess for."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dlfb.proteins.baselines import (
+    coin_flip,
+    composition_features,
+    proportional_guess,
+    standardize,
+    term_frequency,
+)
+from dlfb.proteins.metrics import per_protein_metrics
+from dlfb.proteins.sequences import AMINO_ACIDS, INSULIN
+
+RNG = np.random.default_rng(0)
+TRAIN = (RNG.random((500, 4)) < [0.0, 0.1, 0.6, 1.0]).astype(np.float32)
+
+
+def test_coin_flip_is_fair_seeded_and_ignores_the_truth():
+    guess = coin_flip(np.zeros((2000, 4)))
+    assert guess.shape == (2000, 4)
+    assert guess.dtype == np.float32
+    assert set(np.unique(guess)) == {0, 1}
+    assert abs(guess.mean(axis=0) - 0.5).max() < 0.05
+    np.testing.assert_array_equal(guess, coin_flip(np.ones((2000, 4))))
+    assert (guess != coin_flip(np.zeros((2000, 4)), seed=43)).any()
+
+
+def test_proportional_guess_draws_each_term_as_often_as_training_has_it():
+    guess = proportional_guess(TRAIN, 4000)
+    assert guess.shape == (4000, 4)
+    assert set(np.unique(guess)) == {0, 1}
+    assert abs(guess.mean(axis=0) - TRAIN.mean(axis=0)).max() < 0.03
+    assert not guess[:, 0].any()
+    assert guess[:, 3].all()
+    np.testing.assert_array_equal(guess, proportional_guess(TRAIN, np.zeros((4000, 4))))
+    assert (guess != proportional_guess(TRAIN, 4000, seed=43)).any()
+    # Two proteins get different guesses.
+    assert len(np.unique(guess, axis=0)) > 1
+
+
+def test_term_frequency_is_the_training_frequency_for_everyone():
+    scores = term_frequency(TRAIN, 3)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, np.tile(TRAIN.mean(axis=0), (3, 1)), rtol=1e-6)
+
+
+def test_frames_keep_their_labels():
+    terms = pd.Index(["GO:1", "GO:2", "GO:3", "GO:4"], name="term")
+    train = pd.DataFrame(TRAIN, columns=terms)
+    targets = pd.DataFrame(0, index=pd.Index(["P1", "P2"], name="EntryID"), columns=terms)
+    for guess in (
+        coin_flip(targets),
+        proportional_guess(train, targets),
+        term_frequency(TRAIN, targets),
+    ):
+        pd.testing.assert_index_equal(guess.index, targets.index)
+        pd.testing.assert_index_equal(guess.columns, targets.columns)
+        assert per_protein_metrics(targets, guess).index.tolist() == ["P1", "P2"]
+
+
+def test_misfits_are_errors():
+    train = pd.DataFrame(TRAIN, columns=list("abcd"))
+    with pytest.raises(ValueError, match=r"same functions .* shapes \(500, 4\) and \(2, 3\)"):
+        term_frequency(TRAIN, np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="different column names"):
+        proportional_guess(train, train[list("dcba")])
+    with pytest.raises(ValueError, match=r"at least one row, but have shape \(0, 4\)"):
+        term_frequency(TRAIN[:0], 3)
+
+
+def test_composition_of_known_sequences():
+    features = composition_features(["MAM", "rx", INSULIN])
+    assert features.shape == (3, 21)
+    assert features.dtype == np.float32
+    column = {letter: i for i, letter in enumerate(AMINO_ACIDS)}
+    assert features[0, column["M"]] == np.float32(2 / 3)
+    assert features[0, column["A"]] == np.float32(1 / 3)
+    assert features[0].sum() == pytest.approx(1 + np.log(3))
+    # X is a residue without a column.
+    assert features[1, column["R"]] == 0.5
+    assert features[1].sum() == pytest.approx(0.5 + np.log(2))
+    shares = [INSULIN.count(letter) / 110 for letter in AMINO_ACIDS]
+    np.testing.assert_allclose(features[2], [*shares, np.log(110)], rtol=1e-6)
+
+
+def test_composition_of_nothing_and_of_what_is_no_sequence():
+    assert composition_features([]).shape == (0, 21)
+    assert composition_features(pd.Series(["MAM"], index=["P1"])).shape == (1, 21)
+    with pytest.raises(ValueError, match="sequence 2.*'1'"):
+        composition_features(["MAM", "M1M"])
+    with pytest.raises(ValueError, match="not a single one"):
+        composition_features("MAM")
+
+
+def test_standardize_uses_the_training_sets_scale():
+    train = np.array([[1.0, 5.0], [3.0, 5.0]])
+    np.testing.assert_array_equal(standardize(train, train), [[-1, 0], [1, 0]])
+    scaled = standardize([[5.0, 6.0]], train)
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(scaled, [[3, 1]])
+    # 0.1 has no exact mean in binary; such a column must still not be blown up.
+    constant = np.full((3, 1), 0.1)
+    assert abs(standardize(constant, constant)).max() < 1e-6

@@ -1,0 +1,640 @@
+import os
+import subprocess
+import sys
+import tempfile
+import types
+import zipfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+
+from dlfb.proteins import dataset
+
+ROOT = Path(__file__).parents[2]
+HUMAN, MOUSE = 9606, 10090
+OBO = """format-version: 1.2
+data-version: releases/2024-01-17
+ontology: go
+
+"""
+NAMES = {
+    "GO:0003674": "molecular_function",
+    "GO:0005488": "binding",
+    "GO:0005515": "protein binding",
+    "GO:0000001": "one",
+    "GO:0000002": "two",
+    "GO:0000003": "three",
+}
+
+
+def write_world(root, terms, taxonomy, sequences, obo_extra=""):
+    """Write the CAFA files of a small world, and return the folder for DLFB_ASSETS."""
+    folder = Path(root) / "proteins/datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    table = "EntryID\tterm\taspect\n" + "".join("\t".join(row) + "\n" for row in terms)
+    taxa = "EntryID\ttaxonomyID\n" + "".join(f"{p}\t{taxon}\n" for p, taxon in taxonomy)
+    for name, text in (("train_terms", table), ("train_taxonomy", taxa)):
+        with zipfile.ZipFile(folder / f"{name}.tsv.zip", "w") as archive:
+            archive.writestr(f"{name}.tsv", text)
+    fasta = "".join(f">{p} a protein\n{s}\n" for p, s in sequences)
+    (folder / "train_sequences.fasta").write_text(fasta)
+    stanzas = [
+        f"[Term]\nid: {term}\nname: {name}\nnamespace: molecular_function\n"
+        for term, name in NAMES.items()
+    ]
+    (folder / "go-basic.obo").write_text(OBO + "\n".join(stanzas) + "\n" + obo_extra)
+    return Path(root)
+
+
+TERMS = [
+    ("B", "GO:0003674", "MFO"),
+    ("B", "GO:0000002", "MFO"),
+    ("B", "GO:0000001", "MFO"),
+    ("A", "GO:0000001", "MFO"),
+    ("A", "GO:0000003", "MFO"),
+    ("C", "GO:0000002", "MFO"),
+    ("M", "GO:0000001", "MFO"),
+    ("A", "GO:0005575", "CCO"),
+]
+TAXONOMY = [("B", HUMAN), ("A", HUMAN), ("C", HUMAN), ("M", MOUSE)]
+SEQUENCES = [("C", "MKVLA"), ("B", "MALWM"), ("M", "MMMMMM"), ("A", "malw m*")]
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
+
+    def world(terms=TERMS, taxonomy=TAXONOMY, sequences=SEQUENCES, obo_extra=""):
+        return write_world(tmp_path, terms, taxonomy, sequences, obo_extra)
+
+    return world
+
+
+# Reading the files
+
+
+def test_load_terms(world):
+    world()
+    terms = dataset.load_terms()
+    assert list(terms.itertuples(index=False, name=None)) == TERMS
+    assert list(terms.columns) == ["EntryID", "term", "aspect"]
+    assert not isinstance(terms["term"].dtype, pd.CategoricalDtype)
+    assert dataset.load_terms("CCO").to_dict("index") == {
+        0: {"EntryID": "A", "term": "GO:0005575", "aspect": "CCO"}
+    }
+
+
+def test_load_taxonomy_and_sequences(world):
+    world()
+    taxonomy = dataset.load_taxonomy()
+    assert list(taxonomy.itertuples(index=False, name=None)) == TAXONOMY
+    assert taxonomy["taxonomyID"].dtype == "int64"
+    sequences = dataset.load_sequences()
+    assert sequences["EntryID"].tolist() == ["C", "B", "M", "A"]
+    assert sequences["Sequence"].tolist() == ["MKVLA", "MALWM", "MMMMMM", "MALWM"]
+    assert sequences["Length"].tolist() == [5, 5, 6, 5]
+
+
+def test_ids_that_look_like_something_else_stay_as_they_are(world):
+    ids = ["007", "1E5", "12", "NA", '"x', "nan"]
+    world(
+        terms=[(i, "GO:0000001", "MFO") for i in ids],
+        taxonomy=[(i, HUMAN) for i in ids],
+        sequences=[(i, "MA") for i in ids],
+    )
+    assert dataset.load_terms()["EntryID"].tolist() == ids
+    assert dataset.load_taxonomy()["EntryID"].tolist() == ids
+    table = dataset.function_table(min_proteins=1, verbose=False)
+    assert table["EntryID"].tolist() == sorted(ids)
+    # All of them numbers: still text.
+    world(terms=[("007", "GO:0000001", "MFO")])
+    assert dataset.load_terms()["EntryID"].tolist() == ["007"]
+
+
+def test_repeated_annotation_is_dropped_and_said(world, capsys):
+    world(terms=[*TERMS, TERMS[4], TERMS[0]])
+    assert len(dataset.load_terms()) == len(TERMS)
+    assert capsys.readouterr().out == (
+        "train_terms.tsv.zip: 2 rows dropped: they repeat the protein and term of an earlier row, "
+        "the first of them in line 10.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"terms": [*TERMS, ("A", "GO:0000001", "XYZ")]},
+            r"train_terms.tsv.zip, line 10: 'XYZ' where one of BPO, MFO, CCO should be",
+        ),
+        ({"terms": [("A", "0003674", "MFO")]}, "line 2: .*3674.* where a GO id should be"),
+        ({"terms": [*TERMS[:3], ("", "GO:0000001", "MFO")]}, "line 5: '' .* column EntryID"),
+        ({"terms": [*TERMS[:3], ("A", "GO:0000001")]}, "line 5: .* column aspect"),
+        ({"terms": []}, "train_terms.tsv.zip: the file has a header and no rows"),
+        ({"taxonomy": [("A", "human")]}, "train_taxonomy.tsv.zip, line 2: 'human' where a tax"),
+        ({"taxonomy": [("B", 1), ("A", 9606.5)]}, "train_taxonomy.tsv.zip, line 3: '9606.5' where"),
+        (
+            {"taxonomy": [("A", 1), ("B", 2), ("A", 1)]},
+            "train_taxonomy.tsv.zip: the protein 'A' stands there twice, in line 2 and in line 4",
+        ),
+        (
+            {"sequences": [("B", "M"), ("A", "M"), ("A", "MA")]},
+            "train_sequences.fasta: the protein 'A' .* in record 2 and in record 3",
+        ),
+        ({"sequences": [("A", "MA1")]}, "train_sequences.fasta, record 'A' .*'1' at position 3"),
+    ],
+)
+def test_files_that_make_no_sense_are_refused(world, files, message):
+    world(**files)
+    with pytest.raises(ValueError, match=message):
+        dataset.load_terms()
+        dataset.load_taxonomy()
+        dataset.load_sequences()
+
+
+def test_a_lacking_column_is_named(world):
+    folder = world() / "proteins/datasets"
+    with zipfile.ZipFile(folder / "train_terms.tsv.zip", "w") as archive:
+        archive.writestr("train_terms.tsv", "EntryID\tterm\tkind\nA\tGO:0000001\tMFO\n")
+    with pytest.raises(ValueError, match="lacks the column 'aspect' .*reads EntryID, term, kind"):
+        dataset.load_terms()
+
+
+def test_a_damaged_file_is_named(world):
+    file = world() / "proteins/datasets/train_terms.tsv.zip"
+    whole = file.read_bytes()
+    for damaged in (b"no archive", b"", whole[:60] + b"\0\0" + whole[62:], whole[:-30]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="train_terms.tsv.zip could not be read: "):
+            dataset.load_terms()
+
+
+def test_a_blank_line_is_counted(world):
+    folder = world() / "proteins/datasets"
+    with zipfile.ZipFile(folder / "train_terms.tsv.zip", "w") as archive:
+        archive.writestr("t.tsv", "EntryID\tterm\taspect\nA\tGO:0000001\tMFO\n\nA\tGO:2\tX\n")
+    with pytest.raises(ValueError, match="line 3: ''"):
+        dataset.load_terms()
+
+
+def test_a_missing_file_and_an_unknown_aspect(tmp_path, monkeypatch, world):
+    world()
+    with pytest.raises(ValueError, match="no aspect 'XXX'; choose one of BPO, MFO, CCO"):
+        dataset.load_terms("XXX")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / "elsewhere"))
+    for load in (dataset.load_terms, dataset.load_taxonomy, dataset.load_sequences):
+        with pytest.raises(FileNotFoundError, match="There is no train_.*dlfb-provision"):
+            load()
+
+
+def test_load_truth(world, capsys):
+    root = world()
+    assert dataset.load_truth() is None
+    assert capsys.readouterr().out.startswith("There are no truth files")
+    (root / "proteins/truth").mkdir()
+    tables = {
+        "proteins": "EntryID\tfamily\nA\tNA\n",
+        "sites": "EntryID\tposition\nA\t3\n",
+        "hidden_terms": "EntryID\tterm\taspect\nA\tGO:0000002\tMFO\n",
+    }
+    for name, text in tables.items():
+        if name == "hidden_terms":
+            with pytest.raises(FileNotFoundError, match="hidden_terms.tsv"):
+                dataset.load_truth()
+        (root / f"proteins/truth/{name}.tsv").write_text(text)
+    truth = dataset.load_truth()
+    assert list(truth) == list(tables)
+    assert truth["proteins"]["family"].tolist() == ["NA"]
+    assert truth["sites"]["position"].tolist() == [3]
+
+
+# Names of terms
+
+OUTDATED = """
+[Term]
+id: GO:0000009
+name: gone
+namespace: molecular_function
+is_obsolete: true
+
+[Term]
+id: GO:0000004
+name: four
+namespace: molecular_function
+alt_id: GO:0000008
+"""
+
+
+def test_get_go_term_descriptions(world):
+    world(obo_extra=OUTDATED)
+    table = dataset.get_go_term_descriptions()
+    assert list(table.columns) == ["term", "description"]
+    expected = {**NAMES, "GO:0000004": "four"}
+    assert table["term"].tolist() == sorted(expected)
+    assert dict(table.itertuples(index=False)) == expected
+
+
+def test_name_terms_says_what_an_inner_merge_would_lose(world, capsys):
+    lost = [
+        ("A", "GO:0000009", "MFO"),
+        ("B", "GO:0000009", "MFO"),
+        ("A", "GO:0000008", "MFO"),
+        ("A", "GO:0000077", "MFO"),
+    ]
+    world(terms=[*lost, *TERMS[:-1]], obo_extra=OUTDATED)
+    terms = dataset.load_terms()
+    named = dataset.name_terms(terms)
+    merged = terms.merge(dataset.get_go_term_descriptions(), on="term")
+    pd.testing.assert_frame_equal(named.reset_index(drop=True), merged)
+    assert capsys.readouterr().out == (
+        "GO releases/2024-01-17, 7 terms: 7 of 11 rows named; dropped: "
+        "2 of terms that it calls obsolete (1 ids, first GO:0000009); "
+        "1 under old ids of terms that it merged into others (1 ids, first GO:0000008); "
+        "1 of ids that it does not know (1 ids, first GO:0000077)\n"
+    )
+    dataset.name_terms(terms, verbose=False)
+    assert not capsys.readouterr().out
+    dataset.name_terms(named)
+    assert capsys.readouterr().out.endswith("7 of 7 rows named; dropped: none\n")
+
+
+# The table
+
+
+def test_function_table(world, capsys):
+    world()
+    table = dataset.function_table(min_proteins=1)
+    assert list(table.columns) == [
+        "EntryID", "Sequence", "Length", "GO:0000001", "GO:0000002", "GO:0000003",
+    ]  # fmt: skip
+    assert table.values.tolist() == [
+        ["A", "MALWM", 5, 1, 0, 1],
+        ["B", "MALWM", 5, 1, 1, 0],
+        ["C", "MKVLA", 5, 0, 1, 0],
+    ]
+    assert set(table.dtypes.iloc[3:]) == {np.dtype("int8")}
+    assert capsys.readouterr().out.splitlines() == [
+        "Annotation, MFO: 7 rows, 4 proteins, 4 terms",
+        "GO releases/2024-01-17, 6 terms: 7 of 7 rows named; dropped: none",
+        "Species 9606: 6 rows, 3 proteins, 4 terms; 1 rows dropped: of other species",
+        "Informative terms: 5 rows, 3 proteins, 3 terms; "
+        "1 rows dropped: of GO:0003674, GO:0005488, GO:0005515",
+        "Terms of 1 or more proteins: 5 rows, 3 proteins, 3 terms",
+        "Table: 3 x 6; 2 distinct sequences",
+        "At most 500 residues: 3 proteins; 0 proteins dropped: longer ones",
+    ]
+
+
+def test_function_table_says_what_does_not_join(world, capsys):
+    world(
+        terms=[*TERMS, ("N", "GO:0000002", "MFO"), ("S", "GO:0000001", "MFO")],
+        taxonomy=[*TAXONOMY, ("S", HUMAN)],
+    )
+    table = dataset.function_table(min_proteins=1)
+    assert table["EntryID"].tolist() == ["A", "B", "C"]
+    printed = capsys.readouterr().out
+    assert (
+        "1 rows dropped: 1 proteins are not in train_taxonomy.tsv.zip, "
+        "the first of them N (train_terms.tsv.zip, line 10)\n"
+    ) in printed
+    assert (
+        "1 rows dropped: 1 proteins are not in train_sequences.fasta, "
+        "the first of them S (train_terms.tsv.zip, line 11)\n"
+    ) in printed
+    assert dataset.function_table(min_proteins=1, verbose=False).equals(table)
+    assert not capsys.readouterr().out
+
+
+def test_function_table_counts_proteins_of_the_species_before_length(world):
+    world(sequences=[("A", "M" * 9), ("B", "M" * 3), ("C", "M" * 4), ("M", "M")])
+    table = dataset.function_table(min_proteins=2, max_length=4, verbose=False)
+    assert list(table.columns[3:]) == ["GO:0000001", "GO:0000002"]
+    assert table["EntryID"].tolist() == ["B", "C"]
+    everything = dataset.function_table(
+        aspect=None, taxonomy_id=None, drop_terms=(), min_proteins=1, max_length=None, verbose=False
+    )
+    assert everything["EntryID"].tolist() == ["A", "B", "C", "M"]
+    # GO:0005575 is not in this ontology.
+    assert list(everything.columns[3:]) == ["GO:0000001", "GO:0000002", "GO:0000003", "GO:0003674"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"taxonomy_id": 7}, "'Species 7' leaves none of 7 rows .of other species"),
+        ({"min_proteins": 9}, "'Terms of 9 or more proteins' leaves none of 5 rows"),
+        ({"aspect": "BPO"}, "'Annotation, BPO' leaves none"),
+        ({"aspect": "mfo"}, "no aspect 'mfo'"),
+        ({"min_proteins": 1, "max_length": 4}, "no protein has at most 4 residues"),
+    ],
+)
+def test_function_table_with_nothing_left(world, options, message):
+    world()
+    with pytest.raises(ValueError, match=message):
+        dataset.function_table(**options)
+
+
+@settings(max_examples=25)
+@given(
+    pairs=st.sets(st.tuples(st.integers(0, 11), st.integers(0, 5)), min_size=1),
+    lengths=st.lists(st.integers(1, 8), min_size=12, max_size=12),
+    least=st.integers(1, 3),
+    seed=st.randoms(use_true_random=False),
+)
+def test_function_table_equals_a_crosstab(pairs, lengths, least, seed):
+    terms = [(f"P{p}", list(NAMES)[t], "MFO") for p, t in pairs]
+    seed.shuffle(terms)
+    proteins = [f"P{p}" for p in range(12)]
+    taxa = [(p, HUMAN if i % 4 else MOUSE) for i, p in enumerate(proteins)]
+    sequences = [(p, "M" * length) for p, length in zip(proteins, lengths, strict=True)]
+    frame = pd.DataFrame(terms, columns=["EntryID", "term", "aspect"])
+    frame = frame[frame["EntryID"].isin([p for p, taxon in taxa if taxon == HUMAN])]
+    frame = frame[~frame["term"].isin(dataset.NEAR_UNIVERSAL_TERMS)]
+    frame = frame[frame.groupby("term")["EntryID"].transform("nunique") >= least]
+    long = [p for p, s in sequences if len(s) > 5]
+    expected = pd.crosstab(frame["EntryID"], frame["term"]).drop(index=long, errors="ignore")
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLFB_ASSETS", str(write_world(root, terms, taxa, sequences)))
+        if expected.empty:
+            with pytest.raises(ValueError, match="function_table"):
+                dataset.function_table(min_proteins=least, max_length=5, verbose=False)
+            return
+        table = dataset.function_table(min_proteins=least, max_length=5, verbose=False)
+    assert list(table.columns) == ["EntryID", "Sequence", "Length", *expected.columns]
+    assert table["EntryID"].tolist() == expected.index.tolist()
+    assert (table[expected.columns].to_numpy() == expected.to_numpy()).all()
+    assert table["Sequence"].tolist() == [dict(sequences)[p] for p in expected.index]
+    assert (table["Length"] == table["Sequence"].str.len()).all()
+
+
+# Splitting
+
+
+def proteins_of(sequences):
+    ids = [f"P{i:05d}" for i in range(len(sequences))]
+    return pd.DataFrame({"EntryID": ids, "Sequence": sequences, "GO:0000001": 1})
+
+
+def test_split_sizes_are_the_chapter_s():
+    splits = dataset.split_proteins(proteins_of([str(i) for i in range(5957)]))
+    assert {name: len(s) for name, s in splits.items()} == {
+        "train": 3574, "valid": 1191, "test": 1192,
+    }  # fmt: skip
+
+
+FRACTIONS = st.sampled_from(
+    [(0.6, 0.2, 0.2), (0.7, 0.2, 0.1), (1 / 3,) * 3, (1, 0, 0), (0, 0.5, 0.5)]
+)
+
+
+@given(
+    sequences=st.lists(st.integers(0, 12).map(str), max_size=40),
+    fractions=FRACTIONS,
+    seed=st.integers(0, 2**32 - 1),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_split_properties(sequences, fractions, seed, shuffle):
+    table = proteins_of(sequences)
+    splits = dataset.split_proteins(table, fractions, seed)
+    assert list(splits) == ["train", "valid", "test"]
+    # Every protein is in one split, its row unchanged, and rows are in order.
+    joined = pd.concat(splits.values())
+    pd.testing.assert_frame_equal(joined.sort_values("EntryID", ignore_index=True), table)
+    for split in splits.values():
+        assert split["EntryID"].is_monotonic_increasing
+        assert split.index.tolist() == list(range(len(split)))
+    # No sequence on two sides.
+    sides = [set(split["Sequence"]) for split in splits.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    # As close to the fractions as the groups allow.
+    sizes = pd.Series(sequences, dtype=object).value_counts()
+    largest, singles = sizes.max() if len(sizes) else 0, int((sizes == 1).sum())
+    for split, fraction in zip(splits.values(), fractions, strict=True):
+        slack = 1 if 2 * largest <= singles else 2 * largest + 1
+        assert abs(len(split) - fraction * len(table)) <= slack
+    # Whatever the order of the rows.
+    order = list(range(len(table)))
+    shuffle.shuffle(order)
+    again = dataset.split_proteins(table.iloc[order], fractions, seed)
+    for name in splits:
+        pd.testing.assert_frame_equal(again[name], splits[name])
+
+
+def test_split_puts_every_kind_of_group_everywhere():
+    """Groups of identical sequences are not all sent to the largest split."""
+    table = proteins_of([str(i // 2) if i < 6 else str(i) for i in range(30)])
+    seen = {"train": set(), "valid": set(), "test": set()}
+    train_share = []
+    for seed in range(200):
+        splits = dataset.split_proteins(table, seed=seed)
+        assert [len(s) for s in splits.values()] == [18, 6, 6]
+        for name, split in splits.items():
+            seen[name] |= set(split["EntryID"])
+        train_share.append(np.isin(["P00000", "P00029"], splits["train"]["EntryID"]))
+    assert all(len(ids) == 30 for ids in seen.values())
+    # Whether it is one of two or alone, a protein is in train with the probability 0.6.
+    assert np.abs(np.mean(train_share, axis=0) - 0.6).max() < 0.1
+
+
+def test_split_is_a_matter_of_its_seed():
+    table = proteins_of([str(i) for i in range(100)])
+    train = [frozenset(dataset.split_proteins(table, seed=s)["train"]["EntryID"]) for s in range(5)]
+    assert len(set(train)) == 5
+
+
+def test_split_is_the_same_under_any_hash_seed():
+    code = """
+import hashlib, pandas as pd
+from dlfb.proteins.dataset import split_proteins
+ids = list({f"P{i}" for i in range(300)})
+table = pd.DataFrame({"EntryID": ids, "Sequence": [i[:3] for i in ids]})
+for split in split_proteins(table).values():
+    print(len(split), hashlib.sha256(" ".join(split["EntryID"]).encode()).hexdigest())
+"""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout
+        for seed in ("0", "1")
+    }  # fmt: skip
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.5, 0.5), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1), (1, 0, 0, 0)]
+)
+def test_split_refuses_other_fractions(fractions):
+    with pytest.raises(ValueError, match="three numbers"):
+        dataset.split_proteins(proteins_of(["A"]), fractions)
+
+
+def test_split_refuses_an_id_twice():
+    table = proteins_of(["A", "B"]).assign(EntryID=["P1", "P1"])
+    with pytest.raises(ValueError, match="the protein 'P1' twice"):
+        dataset.split_proteins(table)
+
+
+# Batches
+
+
+def make_split(n=70, dimensions=4, terms=3):
+    rng = np.random.default_rng(0)
+    return dataset.Split(
+        embeddings=rng.normal(size=(n, dimensions)).astype(np.float32),
+        targets=(rng.random((n, terms)) < 0.3).astype(np.float32),
+        ids=np.array([f"P{i:04d}" for i in range(n)], dtype=object),
+        terms=np.array([f"GO:{i}" for i in range(terms)], dtype=object),
+    )
+
+
+def test_batches_hold_every_protein_once_and_in_order():
+    split = make_split()
+    batches = list(split.batch(32).as_numpy_iterator())
+    assert [b["embedding"].shape for b in batches] == [(32, 4), (32, 4), (6, 4)]
+    assert [b["target"].shape for b in batches] == [(32, 3), (32, 3), (6, 3)]
+    assert (np.concatenate([b["embedding"] for b in batches]) == split.embeddings).all()
+    assert (np.concatenate([b["target"] for b in batches]) == split.targets).all()
+    dropped = list(split.batch(32, drop_remainder=True).as_numpy_iterator())
+    assert [len(b["target"]) for b in dropped] == [32, 32]
+    with pytest.raises(ValueError, match="one protein at least"):
+        split.batch(0)
+
+
+def test_shuffle_is_whole_seeded_and_keeps_rows_together():
+    split = make_split(2000)
+    shuffled = split.shuffle(1)
+    assert (shuffled.ids == split.shuffle(1).ids).all()
+    assert (shuffled.ids != split.shuffle(2).ids).any()
+    back = np.argsort(shuffled.ids)
+    for name in ("embeddings", "targets", "ids"):
+        assert (getattr(shuffled, name)[back] == getattr(split, name)).all()
+    # Not within a buffer of neighbours: rows move a third of the table on average.
+    assert np.abs(back - np.arange(2000)).mean() > 500
+
+
+def test_fingerprint_sees_everything():
+    def with_(**changes):
+        parts = {name: getattr(make_split(), name) for name in make_split().__dataclass_fields__}
+        return dataset.Split(**{**parts, **changes}).__fingerprint__()
+
+    base = make_split()
+    touched = base.embeddings.copy()
+    touched[69, 3] = np.nextafter(touched[69, 3], 1)
+    flipped = 1 - base.targets
+    prints = [
+        with_(),
+        with_(embeddings=touched),
+        with_(embeddings=base.embeddings.astype(np.float64)),
+        with_(targets=flipped),
+        with_(ids=base.ids[::-1]),
+        with_(terms=base.terms[::-1]),
+        base.shuffle(3).__fingerprint__(),
+    ]
+    assert len(set(prints)) == len(prints)
+    assert with_() == base.__fingerprint__()
+
+
+def test_a_split_of_parts_that_do_not_fit_is_refused():
+    split = make_split()
+    with pytest.raises(ValueError, match=r"69 ids and 3 terms want targets of shape \(69, 3\)"):
+        dataset.Split(split.embeddings, split.targets, split.ids[:-1], split.terms)
+
+
+# build_dataset
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """Stand in for dlfb.proteins.embeddings, which needs torch."""
+    tables = {}
+
+    def load_sequence_embeddings(store_file_prefix, model_checkpoint):
+        if (store_file_prefix, model_checkpoint) not in tables:
+            raise FileNotFoundError(store_file_prefix)
+        return tables[store_file_prefix, model_checkpoint]
+
+    module = types.ModuleType("dlfb.proteins.embeddings")
+    module.load_sequence_embeddings = load_sequence_embeddings
+    monkeypatch.setitem(sys.modules, "dlfb.proteins.embeddings", module)
+    monkeypatch.setattr("dlfb.proteins.embeddings", module, raising=False)
+
+    def store(
+        prefix, model="facebook/esm2_t30_150M_UR50D", sizes=(6, 2, 3), terms=("GO:1", "GO:2")
+    ):
+        for split, size in zip(("train", "valid", "test"), sizes, strict=True):
+            table = proteins_of([split + str(i) for i in range(size)]).drop(columns="GO:0000001")
+            table["Length"] = 5
+            for term in terms:
+                table[term] = np.arange(size, dtype=np.int8) % 2
+            for d in range(1, 12):
+                table[f"ME:{d}"] = np.float32(d) + np.arange(size) / 100
+            tables[prefix.format(split), model] = table
+        return tables
+
+    return store
+
+
+def test_build_dataset_as_in_the_book(world, store):
+    from dlfb.utils.context import assets
+
+    world()
+    store(assets("proteins/datasets/protein_dataset_{}"))
+    splits = dataset.build_dataset()
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 6, "valid": 2, "test": 3,
+    }  # fmt: skip
+    train = splits["train"]
+    assert train.embeddings.dtype == train.targets.dtype == np.float32
+    assert train.embeddings.flags.c_contiguous
+    assert train.ids[1] == "P00001" and train.terms.tolist() == ["GO:1", "GO:2"]
+    # ME:1 ... ME:11 in the order of the store, not of the alphabet.
+    assert train.embeddings[1].tolist() == pytest.approx([d + 0.01 for d in range(1, 12)])
+    assert train.targets.tolist() == [[i % 2] * 2 for i in range(6)]
+    batch = next(train.batch(4).as_numpy_iterator())
+    assert batch["embedding"].shape == (4, 11) and batch["target"].shape == (4, 2)
+
+
+def test_build_dataset_of_another_model_and_place(store, tmp_path):
+    tables = store(str(tmp_path / "mine_{}"), "me/model")
+    splits = dataset.build_dataset("me/model", str(tmp_path / "mine"))
+    assert len(splits["test"]) == 3
+    with pytest.raises(FileNotFoundError, match="train split by x/y.*mine_train.*06_cafa_dataset"):
+        dataset.build_dataset("x/y", str(tmp_path / "mine"))
+    key = (str(tmp_path / "mine_test"), "me/model")
+    tables[key] = tables[key].rename(columns={"GO:2": "GO:3"})
+    with pytest.raises(ValueError, match="test split .* other terms than the train split"):
+        dataset.build_dataset("me/model", str(tmp_path / "mine"))
+    tables[key] = tables[key][["EntryID", "GO:1"]]
+    with pytest.raises(ValueError, match="test split .* 0 columns ME: and 1 columns GO:"):
+        dataset.build_dataset("me/model", str(tmp_path / "mine"))
+
+
+# Importing
+
+
+def test_names_of_the_book_are_lazy(store):
+    loader = sys.modules["dlfb.proteins.embeddings"].load_sequence_embeddings
+    from dlfb.proteins.dataset import load_sequence_embeddings
+
+    assert load_sequence_embeddings is loader
+    with pytest.raises(AttributeError, match="no attribute 'get_bad_embeddings'"):
+        _ = dataset.get_bad_embeddings
+
+
+def test_import_needs_neither_torch_nor_jax():
+    code = """
+import sys
+import dlfb.proteins.dataset
+print(*sorted({"torch", "jax", "sklearn", "scipy", "matplotlib", "obonet"} & set(sys.modules)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert run.stdout.strip() == ""

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+
+from dlfb.proteins.inspect import MaskPredictor
+from dlfb.proteins.language_model import load_language_model
+from dlfb.proteins.sequences import AMINO_ACIDS, CLASS_COLORS, INSULIN
+
+NAME = "facebook/esm2_t30_150M_UR50D"
+
+
+@pytest.fixture
+def predictor(use_tiny_checkpoints):
+    return MaskPredictor(*load_language_model(NAME, masked=True))
+
+
+def test_the_mask_stands_at_token_30_for_residue_29(predictor):
+    masked = predictor.mask_sequence(INSULIN, 29)
+    assert masked == INSULIN[:29] + "<mask>" + INSULIN[30:]
+    ids = predictor.tokenizer(masked)["input_ids"]
+    assert ids.index(32) == 30
+    assert len(ids) == 112
+    assert predictor.mask_sequence(" malwm\n", 2) == "MA<mask>WM"
+
+
+@pytest.mark.parametrize("index", [0, 4, np.int64(4)])
+def test_the_first_and_the_last_residue_can_be_hidden(predictor, index):
+    assert predictor.mask_sequence("MALWM", index).count("<mask>") == 1
+    assert predictor.predict("MALWM", index).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("index", [5, -1, 110])
+def test_an_index_outside_the_sequence_is_refused(predictor, index):
+    for method in (predictor.mask_sequence, predictor.predict, predictor.plot_predictions):
+        with pytest.raises(ValueError, match=f"mask_index {index} lies outside .* 0 to 4"):
+            method("MALWM", index)
+
+
+@pytest.mark.parametrize("index", [1.0, "1", None, True, np.True_])
+def test_an_index_that_is_no_whole_number_is_refused(predictor, index):
+    with pytest.raises(ValueError, match="must be a whole number"):
+        predictor.predict("MALWM", index)
+
+
+def test_probabilities_are_the_models_over_the_twenty(predictor):
+    result = predictor.predict(INSULIN, 29)
+    assert sorted(result.index) == sorted(AMINO_ACIDS)
+    assert result.is_monotonic_decreasing
+    assert result.sum() == pytest.approx(1)
+    ids = torch.tensor([predictor.tokenizer(INSULIN)["input_ids"]])
+    ids[0, 30] = 32
+    with torch.inference_mode():
+        over_33 = predictor.model(ids).logits[0, 30].double().softmax(0).numpy()
+    twenty = over_33[predictor.tokenizer.convert_tokens_to_ids(list(AMINO_ACIDS))]
+    np.testing.assert_allclose(result[list(AMINO_ACIDS)], twenty / twenty.sum(), rtol=1e-5)
+
+
+def test_the_hidden_residue_itself_is_not_seen(predictor):
+    other = INSULIN[:29] + "W" + INSULIN[30:]
+    assert predictor.predict(INSULIN, 29).equals(predictor.predict(other, 29))
+
+
+def test_the_figure_shows_every_bar_and_marks_the_truth(predictor):
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import to_hex
+
+    result = predictor.predict(INSULIN, 26)
+    figure = predictor.plot_predictions(INSULIN, 26)
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(result.index)
+    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], result)
+    place = result.index.get_loc("N")
+    assert [bar.get_linewidth() == 2 for bar in ax.patches].index(True) == place
+    expected = CLASS_COLORS["polar uncharged"]
+    assert to_hex(ax.patches[place].get_facecolor()).upper() == expected
+    assert "Residue 26" in ax.get_title()
+    assert plt.get_fignums() == []
+
+
+def test_a_rare_letter_can_be_hidden_too(predictor):
+    figure = predictor.plot_predictions("MAUWM", 2)
+    assert "in truth U" in figure.axes[0].get_title()
+    assert len(figure.axes[0].texts) == 0
+
+
+def test_a_model_without_a_head_is_refused(use_tiny_checkpoints):
+    with pytest.raises(ValueError, match="masked=True"):
+        MaskPredictor(*load_language_model(NAME))

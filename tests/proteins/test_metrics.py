@@ -1,0 +1,281 @@
+"""The metrics, held to scikit-learn and, for CAFA's scores, to cafaeval."""
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn import metrics as sklearn_metrics
+
+from dlfb.proteins import metrics
+from dlfb.proteins.metrics import (
+    METRICS,
+    cafa_curve,
+    fmax,
+    per_protein_metrics,
+    per_term_metrics,
+    smin,
+    summarize,
+    weighted_fmax,
+)
+
+
+def by_scikit_learn(truth, scores, threshold):
+    """Score one row with scikit-learn, NaN where a metric has no meaning."""
+    predicted = scores >= threshold
+    some, all_ = truth.any(), truth.all()
+    return [
+        sklearn_metrics.accuracy_score(truth, predicted),
+        sklearn_metrics.recall_score(truth, predicted) if some else np.nan,
+        sklearn_metrics.precision_score(truth, predicted) if predicted.any() else np.nan,
+        sklearn_metrics.average_precision_score(truth, scores) if some else np.nan,
+        sklearn_metrics.roc_auc_score(truth, scores) if some and not all_ else np.nan,
+    ]
+
+
+@st.composite
+def scored_matrices(draw):
+    """Truth and scores of up to 6 x 12; few distinct scores, so that ties are common."""
+    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 12)))
+    truth = draw(arrays(np.int8, shape, elements=st.integers(0, 1)))
+    kind = draw(st.sampled_from(["few levels", "any", "constant"]))
+    if kind == "few levels":
+        scores = draw(arrays(np.int64, shape, elements=st.integers(-2, 3))) / 4
+    elif kind == "any":
+        width = draw(st.sampled_from([32, 64]))
+        finite = st.floats(-(2.0**99), 2.0**99, width=width)
+        scores = draw(arrays(np.dtype(f"float{width}"), shape, elements=finite))
+    else:
+        scores = np.full(shape, draw(st.sampled_from([0.0, 0.5, 1.0])))
+    return truth, scores
+
+
+@given(scored_matrices(), st.sampled_from([0.0, 0.25, 0.5]))
+@settings(max_examples=60, deadline=None)
+def test_equal_to_scikit_learn_by_row_and_by_column(matrices, threshold):
+    truth, scores = matrices
+    for found, y, p in (
+        (per_protein_metrics(truth, scores, threshold), truth, scores),
+        (per_term_metrics(truth, scores, threshold), truth.T, scores.T),
+    ):
+        expected = np.array([by_scikit_learn(*row, threshold) for row in zip(y, p, strict=True)])
+        np.testing.assert_allclose(found[list(METRICS)], expected, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(found["positives"], y.sum(axis=1))
+
+
+def test_equal_to_scikit_learn_at_the_chapters_width_and_across_chunks(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = rng.random((40, 303)) < 0.03
+    truth[0], truth[1] = False, True
+    scores = rng.random((40, 303)).astype(np.float32).round(2)
+    whole = per_protein_metrics(truth, scores)
+    expected = np.array([by_scikit_learn(*row, 0.5) for row in zip(truth, scores, strict=True)])
+    np.testing.assert_allclose(whole[list(METRICS)], expected, rtol=0, atol=1e-9)
+    by_term = per_term_metrics(truth, scores)
+    monkeypatch.setattr(metrics, "_CELLS", 1000)
+    pd.testing.assert_frame_equal(per_protein_metrics(truth, scores), whole, check_exact=True)
+    pd.testing.assert_frame_equal(per_term_metrics(truth, scores), by_term, check_exact=True)
+
+
+def test_values_worked_out_by_hand():
+    # Ranking: hit, miss, then a hit and a miss tied, then a miss.
+    row = per_protein_metrics([[1, 0, 1, 0, 0]], [[0.9, 0.8, 0.5, 0.5, 0.1]]).loc[0]
+    assert row["accuracy"] == 3 / 5
+    assert row["recall"] == 1
+    assert row["precision"] == 2 / 4
+    assert row["auprc"] == (1 / 1 + 2 / 4) / 2
+    assert row["auroc"] == (3 + 1.5) / 6
+    assert row["positives"] == 2
+
+
+def test_undefined_is_nan_and_can_be_filled():
+    truth = np.array([[0, 0, 0], [1, 1, 1], [0, 1, 0]])
+    scores = np.array([[0.9, 0.1, 0.1], [0.1, 0.2, 0.3], [0.1, 0.9, 0.2]])
+    nan = np.nan
+    expected = [
+        [2 / 3, nan, 0, nan, nan, 0],
+        [0, 0, nan, 1, nan, 3],
+        [1, 1, 1, 1, 1, 1],
+    ]
+    np.testing.assert_array_equal(per_protein_metrics(truth, scores), expected)
+    filled = per_protein_metrics(truth, scores, undefined=0.0)
+    np.testing.assert_array_equal(filled, np.nan_to_num(expected))
+    # The book's code counts even the accuracy of a protein without terms as 0.
+    expected[0][0] = 0
+    book = per_protein_metrics(truth, scores, undefined="book")
+    np.testing.assert_array_equal(book, np.nan_to_num(expected))
+    with pytest.raises(ValueError, match="choose a number, or 'book'"):
+        per_protein_metrics(truth, scores, undefined="zero")
+
+
+def test_summarize_averages_what_is_defined_and_counts_the_rest():
+    truth = [[0, 0], [1, 0], [1, 0], [1, 0]]
+    table = summarize(per_protein_metrics(truth, [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.2]]))
+    assert list(table.index) == list(METRICS)
+    assert table.loc["recall"].tolist() == [1 / 3, 3, 1]
+    assert table.loc["precision"].tolist() == [1 / 3, 3, 1]
+    assert table.loc["accuracy"].tolist() == [(0.5 + 1 + 0 + 0.5) / 4, 4, 0]
+
+
+def test_labels_of_frames_are_kept():
+    proteins = pd.Index(["P1", "P2"], name="EntryID")
+    terms = pd.Index(["GO:1", "GO:2", "GO:3"], name="term")
+    truth = pd.DataFrame([[1, 0, 0], [0, 1, 1]], index=proteins, columns=terms)
+    scores = np.array([[0.5, 0.4, 0.3], [0.1, 0.2, 0.3]])
+    for probs in (scores, pd.DataFrame(scores, index=proteins, columns=terms)):
+        pd.testing.assert_index_equal(per_protein_metrics(truth, probs).index, proteins)
+        pd.testing.assert_index_equal(per_term_metrics(truth, probs).index, terms)
+    probs = pd.DataFrame(scores, index=proteins, columns=terms)
+    pd.testing.assert_index_equal(per_term_metrics(truth.to_numpy(), probs).index, terms)
+    with pytest.raises(ValueError, match="columns of targets and probs have different names"):
+        per_protein_metrics(truth, probs[terms[::-1]])
+    with pytest.raises(ValueError, match="rows of targets and probs have different names"):
+        per_protein_metrics(truth, probs.loc[proteins[::-1]])
+
+
+@pytest.mark.parametrize(
+    ("truth", "scores", "message"),
+    [
+        ([[0, 1]], [[0.1, 0.2, 0.3]], r"shapes \(1, 2\) and \(1, 3\)"),
+        ([0, 1], [0.1, 0.2], r"shapes \(2,\) and \(2,\)"),
+        ([[0, 0], [0, 2]], [[0.1, 0.2], [0.1, 0.2]], "0 or 1, but is .*2.* at row 1, column 1"),
+        ([[0, np.nan]], [[0.1, 0.2]], "0 or 1, but is .*nan.* at row 0, column 1"),
+        ([[0, 1], [0, 1]], [[0.1, 0.2], [np.inf, 0.2]], "finite .* is inf at row 1, column 0"),
+        ([[0, 1]], [[np.nan, 0.2]], "finite .* is nan at row 0, column 0"),
+    ],
+)
+def test_errors_say_what_is_wrong_and_where(truth, scores, message):
+    with pytest.raises(ValueError, match=message):
+        per_protein_metrics(truth, scores)
+
+
+def test_empty_matrices_and_integer_scores():
+    assert per_protein_metrics(np.zeros((0, 4)), np.zeros((0, 4))).shape == (0, 6)
+    no_terms = per_protein_metrics(np.zeros((2, 0)), np.zeros((2, 0)))
+    assert no_terms[list(METRICS)].isna().all(axis=None)
+    assert per_protein_metrics([[0, 1]], [[0, 1]]).loc[0, "auprc"] == 1
+
+
+def test_nothing_is_warned_and_nothing_passed_in_is_changed():
+    truth, scores = np.zeros((3, 4)), np.zeros((3, 4), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        per_term_metrics(truth, scores)
+        cafa_curve(np.eye(3, 4), scores)
+    assert not truth.any()
+    assert not scores.any()
+
+
+def test_memory_is_bounded_by_chunks():
+    truth = np.zeros((4000, 1000), np.int8)
+    truth[:, ::7] = 1
+    scores = np.linspace(0, 1, 4_000_000, dtype=np.float32).reshape(4000, 1000)
+    tracemalloc.start()
+    for function in (per_protein_metrics, per_term_metrics, fmax):
+        function(truth, scores)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # One int64 array for the whole matrix would be 32 MB, and dozens would be needed.
+    assert peak < 40e6
+
+
+# A small ontology, for CAFA's scores: child -> parents. Term 0 is the root.
+PARENTS = {1: [0], 2: [0], 3: [1], 4: [1, 2], 5: [2], 6: [4], 7: [4, 5]}
+TERMS = [f"GO:{i:07d}" for i in range(8)]
+
+
+def random_annotation(seed, decimals):
+    """Truth and scores (30, 8) that follow the ontology, and a weight for each term."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((30, 8)) < 0.15
+    scores = rng.random((30, 8)).round(decimals) * (rng.random((30, 8)) < 0.6)
+    truth[3], scores[5] = False, 0
+    for child in range(7, 0, -1):
+        for parent in PARENTS[child]:
+            truth[:, parent] |= truth[:, child]
+            scores[:, parent] = np.maximum(scores[:, parent], scores[:, child])
+    truth[7] = np.arange(8) == 0
+    weights = 3 * rng.random(8)
+    weights[[0, *rng.integers(1, 8, size=seed % 3)]] = 0
+    return truth, scores, weights
+
+
+def by_cafaeval(folder, truth, scores, weights):
+    """Write the files that cafaeval reads and return its table, a row for each threshold."""
+    evaluation = pytest.importorskip("cafaeval.evaluation")
+    stanzas = [
+        f"[Term]\nid: {term}\nname: {term}\nnamespace: molecular_function\n"
+        + "".join(f"is_a: {TERMS[parent]}\n" for parent in PARENTS.get(i, []))
+        for i, term in enumerate(TERMS)
+    ]
+    (folder / "go.obo").write_text("format-version: 1.2\n\n" + "\n".join(stanzas))
+    (folder / "truth.tsv").write_text("".join(f"P{i}\t{TERMS[j]}\n" for i, j in np.argwhere(truth)))
+    (folder / "predictions").mkdir()
+    (folder / "predictions" / "model.tsv").write_text(
+        "".join(f"P{i}\t{TERMS[j]}\t{float(scores[i, j])!r}\n" for i, j in np.argwhere(scores > 0))
+    )
+    (folder / "ia.tsv").write_text(
+        "".join(f"{t}\t{float(w)!r}\n" for t, w in zip(TERMS, weights, strict=True))
+    )
+    table, _ = evaluation.cafa_eval(
+        *(str(folder / name) for name in ("go.obo", "predictions", "truth.tsv")),
+        ia=str(folder / "ia.tsv"),
+    )
+    return table.reset_index()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("decimals", [2, 9])
+def test_equal_to_cafaeval(tmp_path, seed, decimals):
+    truth, scores, weights = random_annotation(seed, decimals)
+    expected = by_cafaeval(tmp_path, truth, scores, weights)
+    assert fmax(truth, scores) == pytest.approx(expected["f"].max(), abs=1e-9)
+    assert weighted_fmax(truth, scores, weights) == pytest.approx(expected["f_w"].max(), abs=1e-9)
+    assert smin(truth, scores, weights) == pytest.approx(expected["s_w"].min(), abs=1e-9)
+    names = {"coverage": "cov", "precision": "pr", "recall": "rc", "f": "f"}
+    names |= {"remaining": "ru", "misinformation": "mi", "s": "s"}
+    for suffix, curve in (
+        ("", cafa_curve(truth, scores)),
+        ("_w", cafa_curve(truth, scores, weights)),
+    ):
+        # cafaeval leaves out thresholds above every score.
+        theirs = expected[[name + suffix for name in names.values()]]
+        np.testing.assert_allclose(curve[list(names)].iloc[: len(expected)], theirs, atol=1e-9)
+
+
+def test_cafa_scores_worked_out_by_hand(monkeypatch):
+    truth = np.array([[1, 1, 0], [1, 0, 1], [0, 0, 0]])
+    scores = np.array([[0.9, 0.2, 0.2], [0.3, 0.1, 0.0], [1.0, 1.0, 1.0]])
+    weights = [1.0, 2.0, 3.0]
+    curve = cafa_curve(truth, scores, weights, thresholds=[0.2, 0.5])
+    assert curve["coverage"].tolist() == [1, 0.5]
+    assert curve["precision"].tolist() == [(3 / 6 + 1) / 2, 1]
+    assert curve["recall"].tolist() == [(1 + 1 / 4) / 2, (1 / 3) / 2]
+    assert curve["remaining"].tolist() == [3 / 2, (2 + 4) / 2]
+    assert curve["misinformation"].tolist() == [3 / 2, 0]
+    assert curve["s"].tolist() == [np.hypot(1.5, 1.5), 3]
+    assert smin(truth, scores, weights, [0.2, 0.5]) == np.hypot(1.5, 1.5)
+    # Unweighted: one protein has a prediction, a right one; it finds one of two terms.
+    assert fmax(truth, scores, [0.5]) == 2 * 1 * 0.25 / (1 + 0.25)
+    monkeypatch.setattr(metrics, "_CELLS", 3)
+    pd.testing.assert_frame_equal(cafa_curve(truth, scores, weights, [0.2, 0.5]), curve)
+
+
+def test_weights_are_matched_by_name():
+    terms = ["GO:1", "GO:2"]
+    truth = pd.DataFrame([[1, 0]], columns=terms)
+    scores = pd.DataFrame([[0.9, 0.9]], columns=terms)
+    weights = pd.Series({"GO:2": 1.0, "GO:1": 3.0, "GO:9": 7.0})
+    assert weighted_fmax(truth, scores, weights) == 2 * 0.75 / 1.75
+    with pytest.raises(ValueError, match="no value for 1 of the terms, such as 'GO:2'"):
+        smin(truth, scores, weights.drop("GO:2"))
+    with pytest.raises(ValueError, match="must be 2 finite numbers"):
+        smin(truth, scores, [1.0, -1.0])
+    with pytest.raises(ValueError, match="ascending"):
+        fmax(truth, scores, [0.5, 0.5])
+    with pytest.raises(ValueError, match="no protein has a true term"):
+        fmax(np.zeros((2, 2)), np.zeros((2, 2)))

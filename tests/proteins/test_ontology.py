@@ -1,0 +1,242 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis.strategies as st
+import networkx as nx
+import pandas as pd
+import pytest
+from hypothesis import given
+
+from dlfb.proteins import ontology
+
+REAL = Path(__file__).parents[2] / "../shared/data/cafa6/proteins/datasets"
+
+HEADER = "format-version: 1.2\ndata-version: releases/2024-01-17\nontology: go\n"
+TYPEDEF = "[Typedef]\nid: part_of\nname: part of\nnamespace: external\nis_transitive: true\n"
+
+
+def term(number, *lines, namespace="molecular_function", name=None):
+    name = f"name: {name or f'term {number}'}" if name != "" else "comment: nameless"
+    head = ["[Term]", f"id: GO:{number:07d}", name, f"namespace: {namespace}"]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+SMALL = [
+    term(1, name="root"),
+    term(2, "is_a: GO:0000001 ! root"),
+    term(3, "is_a: GO:0000001", "relationship: regulates GO:0000002"),
+    term(4, "is_a: GO:0000002", "relationship: part_of GO:0000003", "alt_id: GO:0000040"),
+    term(5, "relationship: part_of GO:0000004", name=""),
+    term(6, "is_obsolete: true", "replaced_by: GO:0000005"),
+    term(10, namespace="biological_process"),
+    term(11, "is_a: GO:0000001", "relationship: part_of GO:0000010"),
+]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*terms, header=HEADER, name="go.obo"):
+        path = tmp_path / name
+        path.write_text("\n".join([header, *terms, TYPEDEF]))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def graph(write):
+    return ontology.read_ontology(write(*SMALL))
+
+
+def ids(*numbers):
+    return {f"GO:{n:07d}" for n in numbers}
+
+
+def rows(frame):
+    return set(frame.itertuples(index=False, name=None))
+
+
+def test_read_ontology_keeps_live_terms_only(graph):
+    assert set(graph) == ids(1, 2, 3, 4, 5, 10, 11)
+    assert graph.graph["alt_ids"] == {"GO:0000040": "GO:0000004"}
+    assert graph.graph["obsolete"] == {"GO:0000006": "term 6"}
+    assert ontology.data_version(graph) == "releases/2024-01-17"
+
+
+def test_read_ontology_parses_a_file_once_and_a_changed_file_again(write):
+    path = write(*SMALL)
+    first = ontology.read_ontology(path)
+    assert ontology.read_ontology(str(path)) is first
+    with pytest.raises(nx.NetworkXError, match="[Ff]rozen"):
+        first.add_node("GO:9999999")
+    write(*SMALL, term(12))
+    assert "GO:0000012" in ontology.read_ontology(path)
+
+
+def test_read_ontology_default_is_the_edition_s(tmp_path, monkeypatch):
+    folder = tmp_path / "proteins/datasets"
+    folder.mkdir(parents=True)
+    (folder / "go-basic.obo").write_text("\n".join(["format-version: 1.2\nontology: go\n", *SMALL]))
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
+    graph = ontology.read_ontology()
+    assert len(graph) == 7
+    assert ontology.data_version(graph) == "unknown release"
+
+
+def test_descriptions(graph):
+    table = ontology.descriptions(graph)
+    assert list(table.columns) == ["term", "description", "aspect"]
+    assert list(table["term"]) == sorted(graph)
+    described = table.set_index("term")
+    assert described.loc["GO:0000001", "description"] == "root"
+    # Where the file gives no name, the id stands for it.
+    assert described.loc["GO:0000005", "description"] == "GO:0000005"
+    assert described.loc["GO:0000010", "aspect"] == "BPO"
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (1, ids()),
+        (3, ids(1)),  # regulates is not followed
+        (4, ids(1, 2, 3)),  # is_a and part_of are
+        (40, ids(1, 2, 3)),  # an old id
+        (5, ids(1, 2, 3, 4)),
+        (11, ids(1)),  # part_of a term of another aspect
+    ],
+)
+def test_ancestors(graph, start, expected):
+    assert ontology.ancestors(graph, f"GO:{start:07d}") == expected
+
+
+@pytest.mark.parametrize(("start", "why"), [("GO:0000006", "obsolete"), ("GO:7", "unknown")])
+def test_ancestors_of_no_term(graph, start, why):
+    with pytest.raises(KeyError, match=f"'{start}' is {why} in GO releases/2024-01-17"):
+        ontology.ancestors(graph, start)
+
+
+def test_resolve(graph):
+    current, kinds = ontology.resolve(["GO:0000040", "GO:0000006", "GO:7", "GO:0000001"], graph)
+    assert list(current) == ["GO:0000004", "GO:0000006", "GO:7", "GO:0000001"]
+    assert list(kinds) == ["merged", "obsolete", "unknown", "live"]
+
+
+def test_propagate(graph, capsys):
+    direct = pd.DataFrame(
+        [
+            ("P2", "GO:0000005"),
+            ("P1", "GO:0000040"),
+            ("P1", "GO:0000004"),
+            ("P1", "GO:0000011"),
+            ("P3", "GO:0000006"),
+            ("P1", "GO:0000006"),
+            ("P1", "GO:0000099"),
+            ("P0", "GO:0000010"),
+        ],
+        columns=["EntryID", "term"],
+    )
+    result = ontology.propagate(direct, graph)
+    expected = [("P0", "GO:0000010", "BPO")]
+    expected += [("P1", f"GO:{n:07d}", "MFO") for n in (1, 2, 3, 4, 11)]
+    expected += [("P2", f"GO:{n:07d}", "MFO") for n in (1, 2, 3, 4, 5)]
+    assert list(result.columns) == ["EntryID", "term", "aspect"]
+    assert list(result.itertuples(index=False, name=None)) == expected
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed] == [
+        "1 rows mapped", "2 rows dropped", "1 rows dropped",
+    ]  # fmt: skip
+    assert "obsolete in releases/2024-01-17, the first GO:0000006" in printed[1]
+    assert "does not know, the first GO:0000099" in printed[2]
+    ontology.propagate(direct, graph, verbose=False)
+    assert not capsys.readouterr().out
+
+
+def test_propagate_takes_categories_and_nothing_at_all(graph):
+    direct = pd.DataFrame({"EntryID": ["B", "A"], "term": ["GO:0000002", "GO:0000002"]})
+    as_categories = ontology.propagate(direct.astype("category"), graph)
+    pd.testing.assert_frame_equal(as_categories, ontology.propagate(direct, graph))
+    assert ontology.propagate(direct[:0], graph).shape == (0, 3)
+
+
+def test_propagate_says_what_is_wrong_with_a_table(graph):
+    with pytest.raises(ValueError, match=r"wanted are EntryID and term, not \['id', 'term'\]"):
+        ontology.propagate(pd.DataFrame({"id": ["A"], "term": ["GO:0000001"]}), graph)
+    gap = pd.DataFrame({"EntryID": ["A", None], "term": ["GO:0000001", "GO:0000001"]})
+    with pytest.raises(ValueError, match="'EntryID' is empty in row 1"):
+        ontology.propagate(gap, graph)
+
+
+@given(st.data())
+def test_propagate_equals_the_closure_of_any_hierarchy(data):
+    size = data.draw(st.integers(1, 9))
+    graph = nx.MultiDiGraph(alt_ids={}, obsolete={})
+    for i in range(size):
+        graph.add_node(f"GO:{i}", name=str(i), aspect=data.draw(st.sampled_from("BM")))
+    # Parents have the smaller number, so that there is no circle.
+    edge = st.tuples(st.integers(0, size - 1), st.integers(0, size - 1))
+    for a, b in data.draw(st.lists(edge.filter(lambda e: e[0] != e[1]), max_size=20)):
+        relation = data.draw(st.sampled_from(["is_a", "part_of", "regulates"]))
+        graph.add_edge(f"GO:{max(a, b)}", f"GO:{min(a, b)}", key=relation)
+    row = st.tuples(st.sampled_from("PQR"), st.integers(0, size - 1))
+    pairs = data.draw(st.lists(row, max_size=12))
+    direct = pd.DataFrame([(p, f"GO:{i}") for p, i in pairs], columns=["EntryID", "term"])
+
+    followed = nx.DiGraph()
+    followed.add_nodes_from(graph)
+    for child, parent, relation in graph.edges(keys=True):
+        if (
+            relation != "regulates"
+            and graph.nodes[child]["aspect"] == graph.nodes[parent]["aspect"]
+        ):
+            followed.add_edge(child, parent)
+    expected = {
+        (p, t, graph.nodes[t]["aspect"])
+        for p, start in rows(direct)
+        for t in {start, *nx.descendants(followed, start)}
+    }
+    result = ontology.propagate(direct, graph, verbose=False)
+    assert rows(result) == expected
+    assert len(result) == len(expected)
+    again = ontology.propagate(result[::-1], graph, verbose=False)
+    pd.testing.assert_frame_equal(again, result)
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ([term(1, "is_a: GO:0000002")], "GO:0000001 has the parent GO:0000002, which the file"),
+        ([term(1, namespace="fly_anatomy")], "GO:0000001 has the namespace 'fly_anatomy'"),
+        ([term(1, "is_a: GO:0000002"), term(2, "is_a: GO:0000001")], "is a circle"),
+    ],
+)
+def test_read_ontology_refuses_what_is_not_go(write, terms, message):
+    with pytest.raises(ValueError, match=f"go.obo: .*{message}"):
+        ontology.read_ontology(write(*terms))
+
+
+def test_read_ontology_without_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no Gene Ontology file .*x.obo.*dlfb-provision"):
+        ontology.read_ontology(tmp_path / "x.obo")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data/cafa6")
+def test_real_annotation_propagates_to_the_propagated_file():
+    """In a process of its own, so that its memory can be told from the other tests'."""
+    code = f"""
+import resource, time
+import pandas as pd
+from dlfb.proteins import ontology
+read = lambda name: pd.read_csv(r"{REAL}/" + name, sep="\\t", dtype="str")
+start = time.process_time()
+graph = ontology.read_ontology(r"{REAL}/go-basic.obo")
+result = ontology.propagate(read("train_terms_direct.tsv.zip"), graph)
+seconds = time.process_time() - start
+gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+assert seconds < 60 and gigabytes < 4, (seconds, gigabytes)
+assert len(result) == 2_487_706
+expected = read("train_terms.tsv.zip").sort_values(["EntryID", "term"], ignore_index=True)
+assert result.equals(expected)
+print(seconds, gigabytes)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -1,0 +1,193 @@
+import gzip
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dlfb.proteins.sequences import (
+    AMINO_ACID_CLASSES,
+    AMINO_ACID_TO_INDEX,
+    AMINO_ACIDS,
+    CLASS_COLORS,
+    INSULIN,
+    RARE_INDEX,
+    amino_acid_class,
+    clean_sequence,
+    encode,
+    one_hot,
+    read_fasta,
+)
+
+letters = st.text(alphabet="RHKDESTNQGPCAVILMFYWUOBZX", min_size=1, max_size=80)
+common = st.text(alphabet="RHKDESTNQGPCAVILMFYW", min_size=1, max_size=80)
+quick = settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def test_the_chapters_alphabet_and_encoding():
+    assert " ".join(AMINO_ACIDS) == "R H K D E S T N Q G P C A V I L M F Y W"
+    assert AMINO_ACID_TO_INDEX["R"] == 0
+    assert AMINO_ACID_TO_INDEX["W"] == 19
+    assert encode("MALWM") == [16, 12, 15, 19, 16]
+    assert one_hot("MALWM").shape == (5, 20)
+
+
+def test_insulins_precursor_is_the_one_of_the_chapter():
+    assert len(INSULIN) == 110
+    assert INSULIN.startswith("MALWM")
+    # The two chains of the mature hormone, as in the PDB entry 3I40.
+    assert "FVNQHLCGSHLVEALYLVCGERGFFYTPKT" in INSULIN
+    assert INSULIN.endswith("GIVEQCCTSICSLYQLENYCN")
+    # Page 04 masks these two, counted from 0.
+    assert (INSULIN[29], INSULIN[26]) == ("L", "N")
+
+
+def test_the_classes_of_figure_2_7():
+    assert {name: set(members) for name, members in AMINO_ACID_CLASSES.items()} == {
+        "hydrophobic": set("AFILMVWY"),
+        "polar uncharged": set("NQST"),
+        "negative": set("DE"),
+        "positive": set("HKR"),
+        "special amino acids": set("BCGOPUXZ"),
+    }
+    members = "".join(AMINO_ACID_CLASSES.values())
+    assert len(members) == len(set(members)) == 25
+    assert amino_acid_class("L") == "hydrophobic"
+    for token in ("<cls>", "<mask>", ".", "-", ""):
+        assert amino_acid_class(token) == "special tokens"
+    assert set(CLASS_COLORS) == {*AMINO_ACID_CLASSES, "special tokens"}
+    assert len(set(CLASS_COLORS.values())) == 6
+
+
+def test_one_hot_agrees_with_jax():
+    import jax
+
+    sequence = INSULIN + "UOBZX"
+    np.testing.assert_array_equal(one_hot(sequence), jax.nn.one_hot(np.array(encode(sequence)), 20))
+
+
+@quick
+@given(common)
+def test_encoding_and_one_hot_are_undone(sequence):
+    assert "".join(AMINO_ACIDS[i] for i in encode(sequence)) == sequence
+    rows = one_hot(sequence)
+    assert rows.dtype == np.float32
+    assert (rows.sum(axis=1) == 1).all()
+    assert "".join(AMINO_ACIDS[i] for i in rows.argmax(axis=1)) == sequence
+
+
+def test_rare_letters_get_a_row_of_zeros_and_an_index_that_fails_aloud():
+    assert encode("MUOBZX") == [16] + [RARE_INDEX] * 5
+    assert one_hot("UOBZX").sum() == 0
+    with pytest.raises(IndexError):
+        AMINO_ACIDS[RARE_INDEX]
+
+
+@quick
+@given(letters, st.lists(st.tuples(st.integers(0, 80), st.sampled_from(" \t\n\r\u00a0"))))
+def test_case_white_space_and_one_stop_do_not_matter(sequence, gaps):
+    messy = sequence.lower()
+    for place, gap in gaps:
+        messy = messy[:place] + gap + messy[place:]
+    assert clean_sequence(sequence) == sequence
+    assert clean_sequence(messy) == sequence
+    assert clean_sequence(messy + "* \n") == sequence
+
+
+@quick
+@given(letters, st.characters(exclude_characters="*"), st.integers(0, 80))
+def test_any_other_letter_is_named_with_its_place(sequence, letter, place):
+    place = min(place, len(sequence))
+    mixed = sequence[:place] + letter + sequence[place:]
+    if letter.isspace() or (letter.isascii() and letter.upper() in "RHKDESTNQGPCAVILMFYWUOBZX"):
+        clean_sequence(mixed)
+        return
+    expected = re.escape(f"P01308: the letter {letter!r} at position {place + 1} ")
+    with pytest.raises(ValueError, match=expected):
+        clean_sequence(mixed, name="P01308")
+
+
+# A dotless i and a long s become I and S under upper(): letters that no one typed as residues.
+@pytest.mark.parametrize("wrong", ["ı", "ſ", "ß", "ﬁ", "J", "1", "MA-L", "MA**", "*M", "M*A"])
+def test_look_alikes_gaps_and_stops_inside_are_refused(wrong):
+    with pytest.raises(ValueError, match="is no amino acid"):
+        clean_sequence(wrong)
+
+
+@pytest.mark.parametrize("empty", ["", "  \n", "*"])
+def test_an_empty_sequence_is_refused(empty):
+    with pytest.raises(ValueError, match="record 7: the sequence is empty"):
+        clean_sequence(empty, name="record 7")
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), b"MAL", ["M"]])
+def test_what_is_not_text_is_refused(value):
+    with pytest.raises(ValueError, match="P1: a sequence is text"):
+        clean_sequence(value, name="P1")
+
+
+records = st.lists(st.tuples(st.from_regex(r"\A[A-Za-z0-9_.:-]{1,12}\Z"), letters), min_size=1)
+
+
+@quick
+@given(records, st.integers(1, 30), st.booleans(), st.sampled_from(["\n", "\r\n"]))
+def test_a_fasta_file_gives_back_what_was_written(tmp_path, wanted, width, compressed, newline):
+    text = ""
+    for name, sequence in wanted:
+        lines = [sequence[i : i + width] for i in range(0, len(sequence), width)]
+        text += newline.join([f">{name} a description > here", *lines, "", ""])
+    path = tmp_path / "some.fasta"  # the name tells nothing about compression
+    path.write_bytes(gzip.compress(text.encode()) if compressed else text.encode())
+    assert list(read_fasta(path)) == wanted
+
+
+def test_uniprot_headers_give_the_accession(tmp_path):
+    path = tmp_path / "a.fasta"
+    path.write_text(">sp|P01308|INS_HUMAN Insulin\nMALWM\n>gi|5|x\nMA\n>A0 sp|P1|X\nML*\n")
+    assert list(read_fasta(path)) == [("P01308", "MALWM"), ("gi|5|x", "MA"), ("A0", "ML")]
+
+
+def test_fasta_is_streamed(tmp_path):
+    path = tmp_path / "a.fasta"
+    path.write_text(">one\nMAL\n>two\nM1L\n")
+    reader = read_fasta(path)
+    assert next(reader) == ("one", "MAL")
+    with pytest.raises(
+        ValueError, match=r"a.fasta, record 'two' \(line 3\): the letter '1' at pos"
+    ):
+        next(reader)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no sequence"),
+        ("EntryID\tterm\n", "line 1: a FASTA file begins with"),
+        (">\nMAL\n", "line 1: this record has no id"),
+        (">a\n>b\nM\n", "record 'a' .line 1.: the sequence is empty"),
+    ],
+)
+def test_broken_fasta_is_named(tmp_path, text, message):
+    path = tmp_path / "broken.fasta"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"broken.fasta.*{message}"):
+        list(read_fasta(path))
+
+
+def test_a_missing_fasta_file_is_a_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        next(read_fasta(tmp_path / "none.fasta"))
+
+
+def test_needs_neither_torch_nor_jax():
+    code = "import sys, dlfb.proteins.sequences; print({'torch', 'jax'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,267 @@
+"""The house: versions, licences, the home of the repository, what an installed package holds."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import dlfb
+from tools import build_book, colab_cell, home
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+HOUSE = ("pyproject.toml", "_config.yml", "CITATION.cff", "*.md", "notebooks/*", "dlfb/**/*.py")
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf8").splitlines()
+    found = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            (specifier,) = requirement.specifier
+            assert specifier.operator == "==", f"{line}: an exact version is wanted"
+            found[canonicalize_name(requirement.name)] = specifier.version
+    return found
+
+
+def asked_for() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
+    return [Requirement(line) for line in lines if not line.startswith("dlfb[")]
+
+
+def test_requirements_pin_everything_that_is_asked_for():
+    pinned = pins()
+    for requirement in asked_for():
+        version = pinned[canonicalize_name(requirement.name)]
+        assert version in requirement.specifier, f"{requirement} is pinned to {version}"
+
+
+def test_requirements_are_those_of_any_machine():
+    assert not [f"{name}=={version}" for name, version in pins().items() if "+" in version]
+
+
+def test_project_has_lower_bounds_only():
+    # The one exception: a second generation of jupyter-book reads other files.
+    bounded = [r for r in asked_for() if canonicalize_name(r.name) != "jupyter-book"]
+    for requirement in bounded:
+        assert [s.operator for s in requirement.specifier] == [">="], str(requirement)
+
+
+def test_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
+    assert citation["version"] == dlfb.__version__
+    assert f"## {dlfb.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf8")
+    assert f"Version {dlfb.__version__}" in (ROOT / "README.md").read_text(encoding="utf8")
+
+
+def test_licences_are_there_in_full():
+    apache = (ROOT / "LICENSE").read_text(encoding="utf8")
+    assert "Apache License" in apache and "9. Accepting Warranty" in apache
+    text = (ROOT / "LICENSE-text").read_text(encoding="utf8")
+    assert "CC BY 4.0" in text and "Section 8 -- Interpretation" in text
+
+
+def test_makefile_has_the_commands_that_are_promised():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    wanted = {"book", "test", "lab", "notebooks", "bench", "results", "home", "page", "clean"}
+    assert wanted <= targets
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf8")
+    for tool in re.findall(r"tools/\w+\.py", makefile):
+        assert (ROOT / tool).is_file(), f"the Makefile calls {tool}, which is not there"
+
+
+def test_make_refuses_an_old_python_with_a_sentence(tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && { echo Python 3.9.1; exit 0; }\nexit 1\n')
+    old.chmod(0o755)
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    made = subprocess.run(
+        ["make", "book", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert made.returncode != 0
+    assert "needs Python 3.11 or newer" in made.stderr and "Python 3.9.1" in made.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_readme_uses_names_that_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    imports, body = code.split("\n\n", 1)
+    names: dict = {}
+    exec(imports, names)
+    called = set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)\(", body)) - {"zip", "len"}
+    assert called <= names.keys()
+    assert len(body.strip().splitlines()) == 10, "the README promises ten lines"
+
+
+def test_installed_package_brings_its_files(tmp_path):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-text"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "dlfb", tmp_path / "dlfb", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    command += ["--no-index", "--quiet", "--wheel-dir", str(tmp_path / "out"), str(tmp_path)]
+    subprocess.run(command, check=True)
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "dlfb").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert not there - inside, "pip install . would leave these behind"
+    assert not [name for name in inside if name.startswith(("tests", "tools", "notebooks"))]
+
+
+def test_importing_dlfb_is_cheap_and_changes_nothing():
+    code = (
+        "import sys, os, logging, warnings; before = (dict(os.environ), warnings.filters[:],"
+        " logging.root.level); import dlfb; print([name for name in ('torch', 'jax', 'numpy',"
+        " 'pandas', 'matplotlib') if name in sys.modules]); print(before == (dict(os.environ),"
+        " warnings.filters[:], logging.root.level))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split("\n")[:2] == ["[]", "True"]
+
+
+# The home of the repository
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Return a copy of all places that name the home, with a page that does."""
+    for path in home.places(ROOT):
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(path, target)
+    (tmp_path / "notebooks").mkdir(exist_ok=True)
+    page = "# A page\n\n```{code-cell} ipython3\n1 + 1\n```\n"
+    (tmp_path / "notebooks" / "99_page.md").write_text(page)
+    colab_cell.write_into_pages(tmp_path)
+    return tmp_path
+
+
+def test_all_places_agree_on_the_home():
+    assert home.disagreements(ROOT) == []
+
+
+def test_home_is_written_everywhere(copy):
+    old = colab_cell.repository(copy)
+    home.move(copy, "ada/proteins")
+    assert colab_cell.repository(copy) == "ada/proteins"
+    assert home.disagreements(copy) == []
+    left = [path.name for path in home.places(copy) if f"{old}" in path.read_text()]
+    assert left == []
+    page = (copy / "notebooks" / "99_page.md").read_text()
+    assert 'repository = "ada/proteins"' in page and "1 + 1" in page
+    home.move(copy, old)
+    for path in home.places(ROOT):
+        same = (copy / path.relative_to(ROOT)).read_text() == path.read_text()
+        assert same, f"{path.name}: there and back again is not the same"
+
+
+def test_home_takes_whole_names_only(copy):
+    home.move(copy, "ada/dlfb")
+    readme = copy / "README.md"
+    other = "https://github.com/canada/dlfb-notes and https://github.com/x-ada/dlfb-y"
+    readme.write_text(readme.read_text() + other)
+    home.move(copy, "eve/dlfb")
+    assert readme.read_text().endswith(other)
+
+
+def test_disagreement_is_noticed(copy):
+    config = copy / "_config.yml"
+    config.write_text(config.read_text().replace("OWNER/dlfb", "someone/else"))
+    readme = copy / "README.md"
+    readme.write_text(readme.read_text() + "https://github.com/someone/dlfb/issues")
+    problems = home.disagreements(copy)
+    assert "_config.yml does not name the home OWNER/dlfb." in problems
+    assert "README.md names someone/dlfb, and the home is OWNER/dlfb." in problems
+
+
+@pytest.mark.parametrize("name", ["dlfb", "a/b/c", "a b/c", "https://github.com/a/b", "a/b.git"])
+def test_home_refuses_what_is_no_home(copy, name):
+    with pytest.raises(ValueError, match="owner/name"):
+        home.move(copy, name)
+
+
+def run_colab_cell(monkeypatch, tmp_path, repository, missing):
+    """Run the cell as on a machine that has dlfb, or lacks it; return what it asked of pip."""
+    asked = []
+    find_spec = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: None if missing and name == "dlfb" else find_spec(name),
+    )
+    monkeypatch.setattr(subprocess, "run", lambda command, check: asked.append(command))
+    monkeypatch.chdir(tmp_path)
+    exec(colab_cell.TEMPLATE.replace("OWNER/dlfb", repository), {})
+    return asked
+
+
+def test_colab_cell_does_nothing_where_dlfb_is_installed(monkeypatch, tmp_path, capfd):
+    assert run_colab_cell(monkeypatch, tmp_path, "OWNER/dlfb", missing=False) == []
+    assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
+
+
+def test_colab_cell_keeps_what_is_installed(monkeypatch, tmp_path):
+    (command,) = run_colab_cell(monkeypatch, tmp_path, "ada/dlfb", missing=True)
+    assert command[1:4] == ["-m", "pip", "install"]
+    assert command[-1] == "dlfb @ git+https://github.com/ada/dlfb"
+    constraints = Path(command[command.index("-c") + 1]).read_text().split()
+    from importlib.metadata import version
+
+    for name in ("torch", "jax", "jaxlib", "numpy", "pandas"):
+        assert f"{name}=={version(name)}" in constraints
+
+
+def test_colab_cell_says_when_there_is_no_home_yet(monkeypatch, tmp_path):
+    with pytest.raises(RuntimeError, match="no public address yet"):
+        run_colab_cell(monkeypatch, tmp_path, "OWNER/dlfb", missing=True)
+
+
+# The book
+
+
+def test_a_book_without_a_page_is_noticed(tmp_path):
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nparts:\n- caption: One\n  chapters:\n"
+        "  - file: notebooks/01_a.ipynb\n    sections:\n    - file: notebooks/02_b.ipynb\n"
+    )
+    assert build_book.toc_files(tmp_path) == [
+        "index",
+        "notebooks/01_a.ipynb",
+        "notebooks/02_b.ipynb",
+    ]
+    html = tmp_path / "html"
+    (html / "notebooks").mkdir(parents=True)
+    (html / "index.html").write_text("<h1>Here</h1>")
+    (html / "notebooks" / "01_a.html").write_text("<p>an empty page</p>")
+    missing = build_book.missing_pages(tmp_path, html)
+    assert missing == ["notebooks/01_a.html", "notebooks/02_b.html"]
+
+
+# What no file of the repository may hold
+
+
+def test_no_file_names_a_machine_or_a_registry():
+    from tests.notebooks.guards import MACHINE_PATH, REGISTRY
+
+    for pattern in HOUSE:
+        for path in ROOT.glob(pattern):
+            if path.suffix in (".md", ".py", ".toml", ".yml", ".cff"):
+                text = path.read_text(encoding="utf8")
+                for bad in (MACHINE_PATH, REGISTRY):
+                    found = bad.search(text)
+                    assert found is None, f"{path.relative_to(ROOT)} names {found.group(0)}"

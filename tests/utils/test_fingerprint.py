@@ -1,0 +1,266 @@
+"""Equal content, equal fingerprint; any change of content, another."""
+
+import dataclasses
+import enum
+import functools
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import time
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+import torch
+from flax.core import FrozenDict
+
+from dlfb.utils.fingerprint import fingerprint
+from tests.utils.keeping import Network, new_state, one_step
+
+
+class Place(enum.Enum):
+    INSIDE = 1
+    OUTSIDE = 2
+
+
+@dataclasses.dataclass
+class Setting:
+    rate: float
+    name: str = "a"
+
+
+class Dataset:
+    def __init__(self, rows):
+        self.rows, self.opened = rows, object()
+
+    def __fingerprint__(self):
+        return self.rows
+
+
+class Layer(torch.nn.Module):
+    def __init__(self, scale=1.0, dropout=0.1):
+        super().__init__()
+        self.scale = scale
+        self.linear = torch.nn.Linear(2, 2)
+        self.dropout = torch.nn.Dropout(dropout)
+        torch.nn.init.constant_(self.linear.weight, 0.5)
+        torch.nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x):
+        return self.dropout(self.linear(x)) * self.scale
+
+
+def closed_over(value):
+    return lambda x: x + value
+
+
+def compiled(source: str):
+    """Return the function f of a module made from source text."""
+    module = types.ModuleType("made_up")
+    exec(compile(textwrap.dedent(source), "made_up.py", "exec"), module.__dict__)
+    return module.f
+
+
+def changed_weight():
+    layer = Layer()
+    with torch.no_grad():
+        layer.linear.weight[0, 0] += 1e-7
+    return layer
+
+
+def tokenizer(extra=(), mask="<mask>"):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "<mask>", "<eos>", "A", "C", *extra]
+    rules = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    return PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>", mask_token=mask)
+
+
+def used_tokenizer():
+    used = tokenizer()
+    used.pad_token = None
+    used(["A C"], truncation=True, max_length=1)
+    return used
+
+
+FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}, index=[3, 4])
+HELPED = "def g(x): return x {} 1\n\ndef f(x): return g(x)"
+
+# Each line: what it is, a value, and values that differ from it and from one another.
+DIFFERENT = {
+    "number": [1, 1.0, True, "1", b"1", None, 1j, np.int64(1), np.float64(1), np.bool_(True)],
+    "zero": [0.0, -0.0, float("nan")],
+    "nesting": [[1, [2]], [[1], 2], [1, 2], (1, 2), [2, 1], [], (), {}, set()],
+    "dict": [{"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1}, FrozenDict({"a": 1})],
+    "numpy": [
+        np.arange(4.0), np.arange(4.0).reshape(2, 2), np.arange(4), np.array([0.0, 1, 2, 4]),
+        np.arange(4.0).astype(">f8"), np.arange(4.0, dtype="f4"), np.arange(4).astype("M8[s]"),
+    ],
+    "library": [np.float32([1, 2]), jnp.float32([1, 2]), torch.tensor([1.0, 2]), [1.0, 2.0]],
+    "jax": [jnp.arange(3), jnp.arange(3.0), jax.random.key(1), jax.random.key(2)],
+    "torch": [torch.ones(2), torch.ones(2, dtype=torch.bfloat16), torch.ones(1, 2)],
+    "objects": [np.array(["a", None], object), np.array([None, "a"], object)],
+    "frame": [
+        FRAME, FRAME[["b", "a"]], FRAME.rename(columns={"a": "c"}), FRAME.iloc[::-1],
+        FRAME.reset_index(drop=True), FRAME.astype({"a": "f4"}), FRAME.astype({"b": object}),
+        FRAME.assign(a=[1.0, 3.0]), FRAME.assign(b=["x", "z"]), FRAME.rename_axis("i"),
+        FRAME.astype({"b": "category"}), FRAME["a"], FRAME["b"], FRAME.index, FRAME[["a"]],
+    ],
+    "path": [Path("a/b"), Path("a/c"), "a/b"],
+    "dataclass": [Setting(0.1), Setting(0.2), Setting(0.1, "b")],
+    "enum": [Place.INSIDE, Place.OUTSIDE, 1],
+    "own": [Dataset([1]), Dataset([2]), [1]],
+    "closure": [closed_over(1), closed_over(2), closed_over(1.0)],
+    "default": [lambda x=1: x, lambda x=2: x, lambda *, x=1: x],
+    "code": [lambda x: x + 1, lambda x: x - 1, lambda x: x + 2, lambda y: y + 1],
+    "helper": [compiled(HELPED.format("+")), compiled(HELPED.format("-"))],
+    "partial": [functools.partial(max, 1), functools.partial(max, 2), functools.partial(min, 1)],
+    "function": [len, max, np.exp, np.sin, np.mean, jax.nn.gelu, jax.nn.relu, Setting, Place],
+    "method": [Setting(0.1).__init__, Setting(0.2).__init__, [1].count, [2].count],
+    "jitted": [jax.jit(closed_over(1)), jax.jit(closed_over(2)), closed_over(1)],
+    "optimiser": [optax.adam(1e-3), optax.adam(2e-3), optax.adam(1e-3, b1=0.8), optax.sgd(1e-3)],
+    "flax module": [Network(4), Network(5)],
+    "state": [new_state(), new_state(seed=1), new_state(rate=2e-3), one_step(new_state())],
+    "torch module": [
+        Layer(), changed_weight(), Layer(scale=2.0), Layer(dropout=0.2), Layer().eval(),
+    ],
+    "tokenizer": [tokenizer(), tokenizer(["D"]), tokenizer(mask="<eos>")],
+    "torch things": [torch.float32, torch.bfloat16, torch.device("cpu"), torch.device("meta")],
+    "generator": [np.random.default_rng(1), np.random.default_rng(2)],
+}  # fmt: skip
+
+# Each line: ways to come by the same content.
+EQUAL = {
+    "dict order": [{"a": 1, "b": 2}, {"b": 2, "a": 1}],
+    "set order": [set("MALWM"), set(reversed("MALWM"))],
+    "memory order": [np.eye(3)[:2], np.asfortranarray(np.eye(3)[:2]), np.eye(6)[:4:2, :6:2]],
+    "frame layout": [
+        pd.DataFrame(np.eye(2), columns=["a", "b"]),
+        pd.DataFrame({"a": [1.0, 0.0], "b": [0.0, 1.0]}),
+        pd.DataFrame({"b": [0.0, 1.0], "a": [1.0, 0.0]})[["a", "b"]],
+    ],
+    "closure": [closed_over(1), closed_over(1)],
+    "comment and docstring": [
+        compiled("def f(x):\n    return x"),
+        compiled("def f(x):\n    'Return x.'\n\n    # As it is.\n    return x"),
+    ],
+    "optimiser": [optax.adam(1e-3), optax.adam(1e-3)],
+    "state": [new_state(), new_state()],
+    "torch module": [Layer(), Layer()],
+    "tokenizer": [tokenizer(), used_tokenizer()],
+    "own": [Dataset([1]), Dataset([1])],
+    "torch layout": [torch.eye(3)[:, :2], torch.eye(3)[:, :2].contiguous()],
+    "generator": [np.random.default_rng(1), np.random.default_rng(1)],
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_any_change_is_noticed(kind):
+    prints = [fingerprint(value) for value in DIFFERENT[kind]]
+    assert len(set(prints)) == len(prints)
+    assert all(len(p) == 64 for p in prints)
+
+
+@pytest.mark.parametrize("kind", EQUAL)
+def test_equal_content_has_equal_fingerprints(kind):
+    assert len({fingerprint(value) for value in EQUAL[kind]}) == 1
+
+
+def test_code_that_flax_wraps_is_seen():
+    class Other(Network):
+        pass
+
+    first = fingerprint(Network(4))
+    Other.__name__, Other.__qualname__ = Network.__name__, Network.__qualname__
+    before = fingerprint(Other(4))
+    Other.extra = lambda self, x: x
+    assert len({first, before, fingerprint(Other(4))}) == 3
+
+
+def test_circles_end():
+    items = [1]
+    items.append(items)
+
+    def recursive(n):
+        return n and recursive(n - 1)
+
+    assert fingerprint(items) != fingerprint([1, 1])
+    assert fingerprint(recursive) == fingerprint(recursive)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ({"train": [object()]}, r"the value\['train'\]\[0\] is a builtins.object"),
+        (Setting(object()), r"the value.rate is a builtins.object"),
+        (closed_over(object()), "in closed_over.<locals>.<lambda>.*the variable value is a"),
+        (iter([1]), "list_iterator"),
+        (random.Random(1), "random.Random.*give Random a method __fingerprint__"),
+        (FRAME.assign(a=[object(), 1]), r"the value can't be fingerprinted: .*\['a'\]"),
+    ],
+)
+def test_what_has_no_fingerprint_is_named(value, named):
+    with pytest.raises(TypeError, match=named):
+        fingerprint(value)
+
+
+def test_other_processes_and_hash_seeds_agree():
+    code = (
+        "import json, sys\nfrom tests.utils import test_fingerprint as t\n"
+        "json.dump({k: [t.fingerprint(v) for v in t.DIFFERENT[k]] for k in sys.argv[1:]}, "
+        "sys.stdout)"
+    )
+    names = ["dict", "nesting", "frame", "code", "closure", "state", "torch module", "tokenizer"]
+    root = Path(__file__).parents[2]
+    env = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(root)}
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *names],
+        cwd=root, env=env, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    import json
+
+    here = {k: [importable().fingerprint(v) for v in importable().DIFFERENT[k]] for k in names}
+    assert json.loads(out) == here
+
+
+def importable():
+    """Return this module under the name by which another process imports it."""
+    from tests.utils import test_fingerprint
+
+    return test_fingerprint
+
+
+def test_sets_in_code_do_not_depend_on_the_hash_seed():
+    code = (
+        "from dlfb.utils.fingerprint import fingerprint\n"
+        "print(fingerprint(lambda x: x in {'M', 'A', 'L', 'W'}), fingerprint(set('MALW')))"
+    )
+    outs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(outs) == 1
+
+
+def test_a_hundred_megabytes_take_under_half_a_second():
+    arrays = [np.random.default_rng(i).random(2_500_000) for i in range(5)]
+    # Time on this thread's own core: how busy the machine is besides is not our matter.
+    times = []
+    for _ in range(3):
+        start = time.thread_time()
+        fingerprint(arrays)
+        times.append(time.thread_time() - start)
+    assert min(times) < 0.5

@@ -1,0 +1,162 @@
+"""The figures: every point is drawn, labels are there and do not cover each other."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import pytest  # noqa: E402
+from matplotlib.colors import to_hex  # noqa: E402
+
+from dlfb.utils.metric_plots import (  # noqa: E402
+    DEFAULT_SPLIT_COLORS,
+    plot_comparison,
+    plot_counts,
+    plot_heat_maps,
+    plot_history,
+    plot_losses,
+    plot_trend,
+)
+
+HISTORY = {
+    "train": [{"step": s, "loss": 1 / s} for s in (10, 20, 30)],
+    "valid": [
+        {"step": s, "loss": 2 / s, "auprc": a, "precision": p}
+        for s, a, p in ((10, 0.2, np.nan), (20, 0.5, 0.9), (30, 0.4, 0.8))
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    before = dict(matplotlib.rcParams)
+    yield
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before
+
+
+def boxes_of_text(figure):
+    """Where each text is drawn; labels of ticks outside the axes exist but are not drawn."""
+    figure.canvas.draw()
+    undrawn = set()
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+            if not low <= tick.get_loc() <= high:
+                undrawn |= {tick.label1, tick.label2}
+    texts = set(figure.findobj(matplotlib.text.Text)) - undrawn
+    return {t: t.get_window_extent() for t in texts if t.get_visible() and t.get_text().strip()}
+
+
+def assert_readable(figure):
+    """No text smaller than 9 points, cut off, or over another text."""
+    boxes = boxes_of_text(figure)
+    size = figure.get_size_inches() * figure.dpi
+    assert figure.get_size_inches()[0] <= 6
+    for text, box in boxes.items():
+        where = f"{text.get_text()!r} at {box}"
+        assert text.get_fontsize() >= 9, where
+        assert box.x0 >= -1 and box.y0 >= -1, where
+        assert box.x1 <= size[0] + 1 and box.y1 <= size[1] + 1, where
+    items = list(boxes.items())
+    for i, (one, box) in enumerate(items):
+        for other, other_box in items[i + 1 :]:
+            assert not box.overlaps(other_box), f"{one.get_text()!r} over {other.get_text()!r}"
+
+
+def test_split_colours_are_distinct_ones_of_okabe_and_ito():
+    okabe_ito = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00"}
+    assert list(DEFAULT_SPLIT_COLORS) == ["train", "valid", "test"]
+    assert len(set(DEFAULT_SPLIT_COLORS.values()) & okabe_ito) == 3
+
+
+def test_history_has_the_loss_of_both_splits_and_a_panel_for_each_metric():
+    figure = plot_history(HISTORY, labels={"auprc": "auPRC"}, best="auprc")
+    loss, auprc, precision = figure.axes
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "auPRC", "precision"]
+    train, valid = loss.lines[:2]
+    assert to_hex(train.get_color()).upper() == DEFAULT_SPLIT_COLORS["train"]
+    assert to_hex(valid.get_color()).upper() == DEFAULT_SPLIT_COLORS["valid"]
+    assert train.get_linestyle() != valid.get_linestyle()
+    np.testing.assert_array_equal(train.get_xydata(), [(s, 1 / s) for s in (10, 20, 30)])
+    np.testing.assert_array_equal(auprc.lines[0].get_ydata(), [0.2, 0.5, 0.4])
+    assert auprc.lines[1].get_xdata()[0] == 20  # the best step
+    assert np.isnan(precision.lines[0].get_ydata()[0])
+    assert auprc.get_ylim() == precision.get_ylim() == (-0.03, 1.03)
+    assert_readable(figure)
+
+
+def test_history_of_chosen_metrics_and_losses_alone():
+    figure = plot_history(HISTORY, names=["precision"])
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "precision"]
+    assert not figure.axes[0].texts
+    alone = plot_losses(HISTORY)
+    assert [line.get_label() for line in alone.axes[0].lines] == ["train", "valid"]
+    assert_readable(alone)
+
+
+@pytest.mark.parametrize("largest", [5, 900])
+def test_counts_counts_every_one_once(largest):
+    counts = np.array([1, 1, 1, 2, 5, 5, largest])
+    figure = plot_counts(counts, "functions", "proteins")
+    ax = figure.axes[0]
+    heights = [bar.get_height() for bar in ax.patches]
+    assert sum(heights) == len(counts)
+    assert len(heights) <= 101
+    if largest == 5:
+        assert heights == [3, 1, 0, 0, 3]
+    # A bar of one can be seen.
+    assert 0 < ax.get_ylim()[0] < 1
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("functions", "proteins", "log")
+    assert_readable(figure)
+
+
+def test_heat_maps_share_order_and_colours():
+    rng = np.random.default_rng(0)
+    truth = (rng.random((40, 6)) < [0.1, 0.5, 0.2, 0.7, 0.05, 0.3]).astype(int)
+    figure = plot_heat_maps(truth, truth / 2, max_rows=100, max_columns=4)
+    images = [ax.images[0] for ax in figure.axes[:2]]
+    true, predicted = (image.get_array() for image in images)
+    assert true.shape == (40, 4)
+    np.testing.assert_array_equal(predicted, true / 2)
+    assert images[0].norm.vmax == images[1].norm.vmax == 1
+    frequency = true.mean(axis=0)
+    assert (np.diff(frequency) <= 0).all()
+    np.testing.assert_allclose(frequency, np.sort(truth.mean(axis=0))[::-1][:4])
+    # Rows with the most frequent function come first, in blocks.
+    assert (np.diff(true[:, 0]) <= 0).all()
+    assert plot_heat_maps(truth, truth, max_rows=7).axes[0].images[0].get_array().shape == (7, 6)
+    assert_readable(figure)
+
+
+def test_trend_draws_all_points_that_can_be_drawn():
+    x = np.array([1, 10, 100, 1000, 0, 5])
+    y = np.array([0.1, 0.2, 0.3, 0.4, 0.5, np.nan])
+    figure = plot_trend(x, y, "count", "auPRC", bins=2, reference=x / 2000, reference_label="luck")
+    ax = figure.axes[0]
+    assert len(ax.collections[0].get_offsets()) == 4
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [(5.5, 0.15), (550, 0.35)])
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), x[:4] / 2000)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["median of a bin", "luck"]
+    assert ax.get_xscale() == "log"
+    assert_readable(figure)
+    assert len(plot_trend([7, 7, 7], [0.1, 0.2, 0.3], "count", "auPRC").axes[0].lines) == 1
+
+
+def test_comparison_names_every_row_and_draws_every_value():
+    names = [f"{i}: a function whose name is long, RNA polymerase II-specific" for i in range(20)]
+    values = np.random.default_rng(0).random((20, 3))
+    table = pd.DataFrame(values, index=names, columns=["model", "coin flip", "guess"])
+    table.iloc[4, 1] = np.nan
+    figure = plot_comparison(table, "auPRC", title="A sentence that says what to see. " * 3)
+    ax = figure.axes[0]
+    points = ax.collections[1:]
+    for method, drawn in zip(table, points, strict=True):
+        np.testing.assert_allclose(drawn.get_offsets()[:, 0].filled(np.nan), table[method])
+    assert {text.get_text() for text in ax.texts} == set(names)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row on top
+    assert ax.get_xlim()[0] <= 0
+    assert_readable(figure)
+    assert_readable(plot_comparison(table.iloc[:2, :1], "auPRC"))

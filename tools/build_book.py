@@ -1,0 +1,86 @@
+"""make book: builds the site in _build/html from stored outputs, and sees that every page is there.
+
+With ``--edition full`` every page is executed first, on the full edition, into a folder of its own,
+and the book is built from a copy of the sources that holds those pages. The stored pages stay.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def toc_files(root: Path) -> list[str]:
+    """Return the pages that the table of contents names, in its order, as it writes them."""
+    found: list[str] = []
+
+    def walk(node) -> None:
+        if isinstance(node, dict):
+            found.extend(node[key] for key in ("root", "file") if key in node)
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8")))
+    return found
+
+
+def missing_pages(root: Path, html: Path) -> list[str]:
+    """Return the pages that the build did not write, or wrote without a word in them."""
+    missing = []
+    for name in toc_files(root):
+        page = html / Path(name).with_suffix(".html")
+        if not page.is_file() or "<h1" not in page.read_text(encoding="utf8"):
+            missing.append(str(page.relative_to(html)))
+    return missing
+
+
+def build(source: Path, output: Path) -> None:
+    """Build the book, with warnings as errors, and stop with a sentence if it isn't whole."""
+    html = output / "_build" / "html"
+    # A page of an earlier build must not pass for one of this build.
+    shutil.rmtree(html, ignore_errors=True)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
+    # --all: warnings of pages that did not change are only repeated when they are read again.
+    command += ["--path-output", str(output), "--all", "-W", "--keep-going", "-q"]
+    status = subprocess.run(command, cwd=source).returncode
+    if status:
+        sys.exit("The book was not built: see the warnings above, each of which counts.")
+    missing = missing_pages(source, html)
+    if missing:
+        sys.exit(f"The book was built without {', '.join(missing)}, which _toc.yml names.")
+    print(f"The book is in {os.path.relpath(html)}: {len(toc_files(source))} pages.")
+
+
+def full_edition(root: Path) -> Path:
+    """Execute every page on the full edition and return sources of the book that hold them."""
+    copy = root / "_build" / "full"
+    shutil.rmtree(copy, ignore_errors=True)
+    ignored = shutil.ignore_patterns("_build", ".*", "__pycache__", "*.egg-info")
+    shutil.copytree(root, copy, ignore=ignored)
+    subprocess.run(
+        [sys.executable, "tools/run_pages.py", "--output-dir", str(copy / "notebooks")],
+        cwd=root,
+        env={**os.environ, "DLFB_EDITION": "full"},
+        check=True,
+    )
+    return copy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--edition", choices=("pocket", "full"), default="pocket")
+    arguments = parser.parse_args()
+    build(ROOT if arguments.edition == "pocket" else full_edition(ROOT), ROOT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""make notebooks: writes the executed half of each page from its text half.
+
+A page is notebooks/NN_name.md, which people edit, and notebooks/NN_name.ipynb, which is executed
+top to bottom in a clean kernel and stored with its outputs. Two runs on one machine write the same
+file, but for what the page's own code makes different.
+
+    python tools/run_pages.py                    every page
+    python tools/run_pages.py 03 05              some pages, by the beginning of their names
+    python tools/run_pages.py --check            which pages need to be run? Runs none
+    python tools/run_pages.py --output-dir DIR   stores the executed pages in DIR, not here
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "notebooks"
+
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
+
+
+def chosen_pages(names: list[str], folder: Path = PAGES) -> list[Path]:
+    """Return the text halves that `names` begin, all of them without names, in order."""
+    texts = sorted(folder.glob("[0-9]*.md"))
+    if not names:
+        return texts
+    chosen = []
+    for name in names:
+        found = [path for path in texts if path.name.startswith(Path(name).stem)]
+        if not found:
+            there = ", ".join(path.stem for path in texts) or "none"
+            raise ValueError(f"There is no page {name!r} in {folder.name}/; there are: {there}.")
+        chosen += [path for path in found if path not in chosen]
+    return chosen
+
+
+def read_text_half(path: Path) -> nbformat.NotebookNode:
+    """Return the notebook that a text half stands for, without outputs, as it will be stored."""
+    notebook = jupytext.read(path, fmt="md:myst")
+    notebook.metadata = nbformat.from_dict(
+        {
+            "jupytext": {"default_lexer": "ipython3"},
+            "kernelspec": {
+                "display_name": "Python 3 (ipykernel)",
+                "language": "python",
+                "name": "python3",
+            },
+            "language_info": LANGUAGE,
+        }
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        # From the cell's own words: an id changes when its cell does, and with nothing else. The
+        # Colab cell keeps its id when the repository moves.
+        words = re.sub(r'repository = "[^"]*"', "", cell.source)
+        identifier = hashlib.sha256(f"{cell.cell_type}\n{words}".encode()).hexdigest()[:8]
+        seen[identifier] = seen.get(identifier, 0) + 1
+        cell.id = identifier if seen[identifier] == 1 else f"{identifier}-{seen[identifier]}"
+    return notebook
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> float:
+    """Execute `notebook` in place, in a clean kernel in `folder`; return the seconds it took."""
+    begin = time.perf_counter()
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        extra_arguments=["--Application.log_level=ERROR"],
+    )
+    client.execute()
+    seconds = time.perf_counter() - begin
+    notebook.metadata.language_info = nbformat.from_dict(LANGUAGE)
+    notebook.metadata.pop("widgets", None)
+    _strip_noise(notebook)
+    return seconds
+
+
+def _strip_noise(notebook: nbformat.NotebookNode) -> None:
+    """Take out what differs from run to run and tells a reader nothing."""
+    viewers: dict[str, str] = {}
+
+    def viewer(found: re.Match) -> str:
+        return viewers.setdefault(found.group(0), f"3dmolviewer_{len(viewers) + 1}")
+
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("execution", None)
+        merged = []
+        for output in cell.outputs:
+            last = merged[-1] if merged else None
+            streams = output.output_type == "stream" and last is not None
+            if streams and last.output_type == "stream" and last.name == output.name:
+                last.text += output.text
+            else:
+                merged.append(output)
+        cell.outputs = merged
+        for output in cell.outputs:
+            # py3Dmol names its viewers after the clock.
+            for kind, data in output.get("data", {}).items():
+                if isinstance(data, str) and not kind.startswith("image/"):
+                    output.data[kind] = re.sub(r"3dmolviewer_\d+", viewer, data)
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook aside and rename it, so that no page is ever half written."""
+    nbformat.validate(notebook)
+    aside = path.with_suffix(".ipynb.part")
+    aside.write_text(nbformat.writes(notebook, version=4).rstrip("\n") + "\n", encoding="utf8")
+    aside.replace(path)
+
+
+def stale(text_path: Path) -> str | None:
+    """Return why the executed half must be made anew, or None if it agrees with its text."""
+    path = text_path.with_suffix(".ipynb")
+    if not path.exists():
+        return "never executed"
+    text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
+    if [_content(cell) for cell in text.cells] != [_content(cell) for cell in executed.cells]:
+        return "the text has changed"
+    if any(cell.cell_type == "code" and not cell.execution_count for cell in executed.cells):
+        return "some cells were never executed"
+    return None
+
+
+def _content(cell) -> tuple:
+    return cell.cell_type, cell.source, cell.metadata
+
+
+def run(pages: list[Path], output: Path, timeout: int) -> list[str]:
+    """Execute the pages one after another; return a sentence for each that failed."""
+    failures = []
+    for text_path in pages:
+        notebook = read_text_half(text_path)
+        try:
+            seconds = execute(notebook, text_path.parent, timeout)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            failures.append(f"{text_path.stem} stopped, and was not stored:\n{_end_of(error)}")
+            print(f"{'failed':>8}  {text_path.stem}", flush=True)
+            continue
+        write(notebook, output / f"{text_path.stem}.ipynb")
+        print(f"{seconds:6.1f} s  {text_path.stem}", flush=True)
+    return failures
+
+
+def _end_of(error: Exception, lines: int = 30) -> str:
+    """Return the last lines of an error, without the colours of a terminal."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
+    return "\n".join(plain.splitlines()[-lines:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pages", nargs="*", help="beginnings of names, such as 03; all without")
+    parser.add_argument("--check", action="store_true", help="name the pages to run, run none")
+    parser.add_argument("--output-dir", type=Path, help="store the executed pages there instead")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds a cell may take")
+    arguments = parser.parse_args()
+    try:
+        pages = chosen_pages(arguments.pages)
+    except ValueError as error:
+        sys.exit(str(error))
+    if arguments.check:
+        reasons = {path.stem: stale(path) for path in pages}
+        for name, reason in reasons.items():
+            print(f"{name}: {reason or 'in step'}")
+        sys.exit(any(reasons.values()))
+    output = arguments.output_dir or PAGES
+    output.mkdir(parents=True, exist_ok=True)
+    # Outputs may not depend on what this person computed before, unless they ask for it.
+    with tempfile.TemporaryDirectory(prefix="dlfb-pages-") as fresh:
+        for name, value in {
+            "DLFB_CACHE": fresh,
+            "DLFB_PROGRESS": "0",
+            "TOKENIZERS_PARALLELISM": "false",
+        }.items():
+            os.environ.setdefault(name, value)
+        # A kernel draws into the page only where nothing else is asked for.
+        os.environ.pop("MPLBACKEND", None)
+        begin = time.perf_counter()
+        failures = run(pages, output, arguments.timeout)
+    print(f"{time.perf_counter() - begin:6.1f} s  {len(pages)} pages")
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+if __name__ == "__main__":
+    main()
