@@ -17,53 +17,68 @@ CONDITIONS = {
     "DLFB_PROGRESS": "0",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # On CPU, where the stored outputs were made. Ask for another device by setting it.
-    "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"),
 }
+# Where the stored outputs were made, so that a machine's accelerator does not change them.
+OF_A_PAGE = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+# Drawings, whose fonts and ids are the machine's; py3Dmol's second copy of its HTML.
+NOT_COMPARED = ("image/svg+xml", "application/3dmoljs_load.v0")
 # What a person may have set, and a hash seed, must not decide what a test sees.
 UNSET = ("DLFB_EDITION", "DLFB_ASSETS", "DLFB_CHECKPOINTS", "PYTHONHASHSEED")
-
-_seconds: dict[str, float] = defaultdict(float)
-_folder: list[Path] = []
 
 hypothesis.settings.register_profile("dlfb", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("dlfb")
 
 
 def pytest_configure(config):
-    _folder.append(Path(tempfile.mkdtemp(prefix="dlfb-test-")))
-    for name in UNSET:
-        os.environ.pop(name, None)
-    os.environ.update(CONDITIONS)
-    _set_conditions(of_a_page=False)
+    # As a plugin, since the hooks of a conftest.py are called for its own folder's tests only.
+    config.pluginmanager.register(Conditions(), "dlfb-conditions")
 
 
-def pytest_unconfigure(config):
-    shutil.rmtree(_folder.pop(), ignore_errors=True)
+class Conditions:
+    """Sets the conditions before each test, and says at the end how long what took."""
 
+    def __init__(self):
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.folder = Path(tempfile.mkdtemp(prefix="dlfb-test-"))
+        self.own = {name: os.environ.get(name) for name in OF_A_PAGE}
+        # The parity test alone asks where a person keeps real checkpoints.
+        os.environ["CALLERS_CHECKPOINTS"] = os.environ.get("DLFB_CHECKPOINTS", "")
+        for name in UNSET:
+            os.environ.pop(name, None)
+        os.environ.update(CONDITIONS)
+        self.set(of_a_page=False)
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
-    _set_conditions(of_a_page=item.path.suffix == ".ipynb")
+    def set(self, of_a_page: bool) -> None:
+        os.environ["DLFB_CACHE"] = str(self.folder / ("pages" if of_a_page else "units"))
+        # A kernel draws into the page only where no other way of drawing is asked for.
+        page, unit = {"MPLBACKEND": None, **OF_A_PAGE}, {"MPLBACKEND": "agg", **self.own}
+        for name, value in (page if of_a_page else unit).items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        self.set(of_a_page=item.path.suffix == ".ipynb")
 
-def _set_conditions(of_a_page: bool) -> None:
-    os.environ["DLFB_CACHE"] = str(_folder[0] / ("pages" if of_a_page else "units"))
-    if of_a_page:
-        # A kernel draws into the page; it decides so only where nothing else is asked for.
-        os.environ.pop("MPLBACKEND", None)
-    else:
-        os.environ["MPLBACKEND"] = "agg"
+    def pytest_collectstart(self, collector):
+        # nbval skips PNG and JPEG of its own accord.
+        if hasattr(collector, "skip_compare"):
+            collector.skip_compare += NOT_COMPARED
 
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid.split("::")[0]] += report.duration
 
-def pytest_runtest_logreport(report):
-    _seconds[report.nodeid.split("::")[0]] += report.duration
+    def pytest_terminal_summary(self, terminalreporter):
+        pages = {name: s for name, s in self.seconds.items() if name.endswith(".ipynb")}
+        everything = sum(self.seconds.values())
+        terminalreporter.section("time")
+        for name, seconds in sorted(pages.items()):
+            terminalreporter.line(f"{seconds:7.1f} s  {name}")
+        if pages:
+            terminalreporter.line(f"{sum(pages.values()):7.1f} s  {len(pages)} pages")
+        terminalreporter.line(f"{everything - sum(pages.values()):7.1f} s  unit tests")
 
-
-def pytest_terminal_summary(terminalreporter):
-    pages = {name: s for name, s in _seconds.items() if name.endswith(".ipynb")}
-    terminalreporter.section("time")
-    for name, seconds in sorted(pages.items()):
-        terminalreporter.line(f"{seconds:7.1f} s  {name}")
-    terminalreporter.line(f"{sum(pages.values()):7.1f} s  {len(pages)} pages")
-    terminalreporter.line(f"{sum(_seconds.values()) - sum(pages.values()):7.1f} s  unit tests")
+    def pytest_unconfigure(self):
+        shutil.rmtree(self.folder, ignore_errors=True)

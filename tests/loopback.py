@@ -24,7 +24,9 @@ class Loopback:
         self.headers = defaultdict(dict)
         self.faults = defaultdict(list)
         self.requests: list[tuple[str, str, dict]] = []
-        self.ranges = self.tags = True
+        self.ranges, self.tags = True, "etag"  # or "date", or nothing
+        self.stalling = self.most_at_once = 0
+        self.lock = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,24 +69,25 @@ class Loopback:
         if "status" in fault:
             return self._send(handler, fault["status"], b"no", fault.get("headers", {}))
         if "html" in fault:
-            page = b"\n <!DOCTYPE html><html><body>Please log in.</body></html>"
+            # One kind is known by its content type, the other by its first bytes.
+            tag = b"" if "html" in fault["html"] else b"\n <!DOCTYPE html><html>"
+            page = tag + b"<body>Please log in.</body>"
             return self._send(handler, 200, page, {"Content-Type": fault["html"]})
         if path not in self.files:
             return self._send(handler, 404, b"nothing here", {})
         body, status, headers = self.files[path], 200, dict(self.headers[path])
-        tag = f'"{hash(body) & 0xFFFFFFFF:x}"'
+        tag, date = f'"{hash(body) & 0xFFFFFFFF:x}"', formatdate(0, usegmt=True)
         if self.tags:
-            headers |= {"ETag": tag, "Last-Modified": formatdate(0, usegmt=True)}
+            headers |= {"Last-Modified": date} | ({"ETag": tag} if self.tags == "etag" else {})
         begin = handler.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
-        if begin and self.ranges and handler.headers.get("If-Range", tag) == tag:
+        if begin and self.ranges and handler.headers.get("If-Range", tag) in (tag, date):
             if int(begin) >= len(body):
                 return self._send(handler, 416, b"", {"Content-Range": f"bytes */{len(body)}"})
             headers["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
             body, status = body[int(begin) :], 206
         self._send(handler, status, body, headers, fault)
 
-    @staticmethod
-    def _send(handler, status, body, headers, fault=()):
+    def _send(self, handler, status, body, headers, fault=()):
         fault = dict(fault)
         handler.send_response(status)
         headers = {"Content-Type": "application/octet-stream", "Connection": "close", **headers}
@@ -99,7 +102,12 @@ class Loopback:
                 half = len(body) // 2
                 handler.wfile.write(body[:half])
                 handler.wfile.flush()
+                with self.lock:
+                    self.stalling += 1
+                    self.most_at_once = max(self.stalling, self.most_at_once)
                 time.sleep(fault["stall"])
+                with self.lock:
+                    self.stalling -= 1
                 body = body[half:]
             handler.wfile.write(body[: fault.get("cut", len(body))])
             handler.wfile.flush()

@@ -28,7 +28,7 @@ CAFA5 = {
 }
 CAFA6 = CAFA5 | {
     "Train/train_terms.tsv": HEAD + "P2\tGO:0005554\tF\nP1\tGO:0008150\tP\n",
-    "Train/train_sequences.fasta": ">sp|P1|A_HUMAN Something OS=Homo\nMALW\nM\n>tr|P2|B_HUMAN B\nMK\n",
+    "Train/train_sequences.fasta": ">sp|P1|A_HUMAN Some OS=Homo\nMALW\nM\n>tr|P2|B_HUMAN B\nMK\n",
     "Train/train_taxonomy.tsv": "P1\t9606\nP2\t10090\n",
     "IA.tsv": CAFA5["IA.txt"],
 }
@@ -99,21 +99,28 @@ def test_a_zip_that_climbs_is_refused(tmp_path, capsys):
     assert not list(tmp_path.rglob("IA.tsv"))
 
 
+TERMS, TAXA = "Train/train_terms.tsv", "Train/train_taxonomy.tsv"
+FASTA, OBO = "Train/train_sequences.fasta", "Train/go-basic.obo"
+ROW = "P1\tGO:0008150\tP\n"
 BAD = {
-    "terms without a column": ("Train/train_terms.tsv", "EntryID\tterm\nP1\tGO:0005488\n", "columns EntryID, term, aspect"),
-    "terms with commas": ("Train/train_terms.tsv", "EntryID,term,aspect\nP1,GO:0005488,F\n", "first line reads"),
-    "an aspect of no kind": ("Train/train_terms.tsv", HEAD + "P1\tGO:0008150\tP\nP1\tGO:0008150\tX\n", "line 3: aspect is 'X'"),
-    "a term that is none": ("Train/train_terms.tsv", HEAD + "P1\tGO:815\tP\n", "line 2: term is 'GO:815'"),
-    "a row cut short": ("Train/train_terms.tsv", HEAD + "P1\tGO:0008150\tP\nP1\tGO:00", "line 3"),
-    "no id": ("Train/train_terms.tsv", HEAD + "\tGO:0008150\tP\n", "line 2: EntryID"),
-    "no rows": ("Train/train_terms.tsv", HEAD, "no rows"),
-    "empty": ("Train/train_terms.tsv", "", "first line reads"),
-    "a taxon that is none": ("Train/train_taxonomy.tsv", "P1\t9606\nP2\thuman\n", "line 2: taxonomyID is 'human'"),
-    "a protein of two taxa": ("Train/train_taxonomy.tsv", "P1\t9606\nP1\t10090\n", "line 2: EntryID is 'P1'"),
-    "sequences of others": ("Train/train_sequences.fasta", ">X1\nMK\n", "No annotated protein has a sequence"),
-    "a letter that is none": ("Train/train_sequences.fasta", ">P1\nMA1\n", "position 3"),
-    "another ontology": ("Train/go-basic.obo", "format-version: 1.2\n", "no term"),
-}  # fmt: skip
+    "terms without a column": (TERMS, "EntryID\tterm\nP1\tGO:0005488\n", "EntryID, term, aspect"),
+    "terms with commas": (TERMS, "EntryID,term,aspect\nP1,GO:0005488,F\n", "first line reads"),
+    "an aspect of no kind": (
+        TERMS,
+        HEAD + ROW + ROW.replace("\tP", "\tX"),
+        "line 3: aspect is 'X'",
+    ),
+    "a term that is none": (TERMS, HEAD + "P1\tGO:815\tP\n", "line 2: term is 'GO:815'"),
+    "a row cut short": (TERMS, HEAD + ROW + "P1\tGO:00", "line 3"),
+    "no id": (TERMS, HEAD + ROW[2:], "line 2: EntryID"),
+    "no rows": (TERMS, HEAD, "no rows"),
+    "empty": (TERMS, "", "first line reads"),
+    "a taxon that is none": (TAXA, "P1\t9606\nP2\thuman\n", "line 2: taxonomyID is 'human'"),
+    "a protein of two taxa": (TAXA, "P1\t9606\nP1\t10090\n", "line 2: EntryID is 'P1'"),
+    "sequences of others": (FASTA, ">X1\nMK\n", "No annotated protein has a sequence"),
+    "a letter that is none": (FASTA, ">P1\nMA1\n", "position 3"),
+    "another ontology": (OBO, "format-version: 1.2\n", "no term"),
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 
+from dlfb.proteins.cafa import load_sequences, load_taxonomy, load_terms
 from dlfb.provision import main
 from dlfb.provision.uniprot import EVIDENCE, read_annotations
 from dlfb.utils import download
@@ -101,6 +102,14 @@ def test_the_cafa_files_come_out(server, tmp_path, capsys):
     assert not (tmp_path / "proteins/.incoming").exists()
 
 
+def test_the_chapter_s_code_reads_them(server, tmp_path, monkeypatch):
+    assert run(server, tmp_path) == 0
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
+    assert load_terms("MFO")["term"].tolist() == ["GO:0003674", "GO:0005488"]
+    assert load_taxonomy()["taxonomyID"].tolist() == [9606, 9606]
+    assert load_sequences()["EntryID"].tolist() == ["P1", "P2"]
+
+
 def test_the_same_input_gives_the_same_bytes(server, tmp_path):
     assert run(server, tmp_path / "a") == run(server, tmp_path / "b") == 0
     first, second = (json.loads((tmp_path / x / "proteins/MANIFEST.json").read_text())["files"]
@@ -170,24 +179,32 @@ def test_a_host_that_fails_is_told_and_nothing_is_lost(server, tmp_path, capsys,
     assert run(server, tmp_path) == 0
 
 
-@pytest.mark.parametrize(("path", "bad"), [
-    (GAF, gzip.compress(gaf(("P1", "GO:0005488")).encode())[:-12]),
-    (GAF, gzip.compress(b"nonsense")),
-    (GAF, b"\x1f\x8b\x08\x00" + b"\x55" * 60),
-    (stream(9606), gzip.compress(fasta("P1").encode())[:-12]),
-    (stream(9606), gzip.compress(b"")),
-    (stream(9606), gzip.compress(b"Error messages: too many requests")),
-    (stream(9606), gzip.compress(fasta("X1").encode())),
-    (GO_FILE, b"nothing of the kind\n"),
-    (GO_FILE, GO.replace("molecular_function", "recipe").encode()),
-    (GO_FILE, GO.encode()[:120]),
-])  # fmt: skip
-def test_damaged_input_is_told_and_fetched_anew(server, tmp_path, capsys, path, bad):
+DAMAGED = {
+    "annotations cut": (GAF, gzip.compress(gaf(("P1", "GO:0005488")).encode())[:-12]),
+    "annotations of no kind": (GAF, gzip.compress(b"nonsense")),
+    "no gzip after its magic": (GAF, b"\x1f\x8b\x08\x00" + b"\x55" * 60),
+    "sequences cut": (stream(9606), gzip.compress(fasta("P1").encode())[:-12]),
+    "no sequences": (stream(9606), gzip.compress(b"")),
+    "a message for sequences": (stream(9606), gzip.compress(b"Error messages: too many requests")),
+    "sequences of others": (stream(9606), gzip.compress(fasta("X1").encode())),
+    "no ontology": (GO_FILE, b"nothing of the kind\n"),
+    "another ontology": (GO_FILE, GO.replace("molecular_function", "recipe").encode()),
+    "an ontology cut": (GO_FILE, GO.encode()[:120]),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_input_is_told_and_fetched_anew(server, tmp_path, capsys, case):
+    path, bad = DAMAGED[case]
     assert run(server, tmp_path) == 0
     before = (tmp_path / "proteins/MANIFEST.json").read_bytes()
     good, server.files[path] = server.files[path], bad
     assert run(server, tmp_path) == 1
-    assert "Traceback" not in (told := capsys.readouterr().err) and len(told) > 60
+    assert (
+        "Traceback" not in (told := capsys.readouterr().err)
+        and len(told) > 60
+        and told.count("\n") == 1
+    )
     assert (tmp_path / "proteins/MANIFEST.json").read_bytes() == before
     server.files[path] = good
     assert run(server, tmp_path) == 0

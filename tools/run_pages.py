@@ -27,6 +27,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "notebooks"
 
+VIEWER = "application/3dmoljs_load.v0"
+QUIET = {"DLFB_PROGRESS": "0", "TOKENIZERS_PARALLELISM": "false"}
 LANGUAGE = {
     "codemirror_mode": {"name": "ipython", "version": 3},
     "file_extension": ".py",
@@ -89,7 +91,10 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> floa
         record_timing=False,
         extra_arguments=["--Application.log_level=ERROR"],
     )
-    client.execute()
+    # A kernel draws into the page only where no other way of drawing is asked for.
+    environment = {**QUIET, **os.environ}
+    environment.pop("MPLBACKEND", None)
+    client.execute(env=environment)
     seconds = time.perf_counter() - begin
     notebook.metadata.language_info = nbformat.from_dict(LANGUAGE)
     notebook.metadata.pop("widgets", None)
@@ -102,7 +107,7 @@ def _strip_noise(notebook: nbformat.NotebookNode) -> None:
     viewers: dict[str, str] = {}
 
     def viewer(found: re.Match) -> str:
-        return viewers.setdefault(found.group(0), f"3dmolviewer_{len(viewers) + 1}")
+        return found.group(1) + viewers.setdefault(found.group(2), str(len(viewers) + 1))
 
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -118,10 +123,14 @@ def _strip_noise(notebook: nbformat.NotebookNode) -> None:
                 merged.append(output)
         cell.outputs = merged
         for output in cell.outputs:
-            # py3Dmol names its viewers after the clock.
-            for kind, data in output.get("data", {}).items():
-                if isinstance(data, str) and not kind.startswith("image/"):
-                    output.data[kind] = re.sub(r"3dmolviewer_\d+", viewer, data)
+            # py3Dmol stores each viewer twice over, for an old JupyterLab ...
+            data = output.get("data", {})
+            if data.get(VIEWER) == data.get("text/html"):
+                data.pop(VIEWER, None)
+            # ... and names it after the clock.
+            for kind, text in data.items():
+                if isinstance(text, str) and not kind.startswith("image/"):
+                    data[kind] = re.sub(r"((?:viewer|warning)_)(\d{9,})", viewer, text)
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
@@ -191,14 +200,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     # Outputs may not depend on what this person computed before, unless they ask for it.
     with tempfile.TemporaryDirectory(prefix="dlfb-pages-") as fresh:
-        for name, value in {
-            "DLFB_CACHE": fresh,
-            "DLFB_PROGRESS": "0",
-            "TOKENIZERS_PARALLELISM": "false",
-        }.items():
-            os.environ.setdefault(name, value)
-        # A kernel draws into the page only where nothing else is asked for.
-        os.environ.pop("MPLBACKEND", None)
+        os.environ.setdefault("DLFB_CACHE", fresh)
         begin = time.perf_counter()
         failures = run(pages, output, arguments.timeout)
     print(f"{time.perf_counter() - begin:6.1f} s  {len(pages)} pages")

@@ -46,7 +46,7 @@ from dlfb.pocket.founders import (
 __all__ = ["LETTERS", "Family", "Member", "families", "generator", "grow", "grow_members"]
 
 # How fast a site of each environment changes, in eighths of the step's rate.
-PACE = {"H": 5, "B": 5, "h": 8, "b": 8, "l": 10, "w": 16, "n": 12, "s": 9, "c": 12, "t": 7,
+PACE = {"H": 5, "B": 5, "h": 8, "b": 8, "l": 10, "g": 10, "w": 16, "n": 12, "s": 9, "c": 12, "t": 7,
         "m": 12, "N": 24, "=": 8}  # fmt: skip
 ODDS = {-4: 25, -3: 35, -2: 50, -1: 71, 0: 100, 1: 141, 2: 200, 3: 283, 4: 400, 5: 566, 6: 800,
         7: 1131, 8: 1600, 9: 2263, 10: 3200, 11: 4525}  # 100 * 2^(score / 2)  # fmt: skip

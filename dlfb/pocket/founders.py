@@ -27,6 +27,7 @@ SOFT = {
     "B": "V30 I22 L18 F13 Y9 A8 W4 C4 M4 T5 G3",  # strand, buried
     "b": "T17 S13 K9 R11 E12 Q9 Y7 N7 V8 D7 H4 I3",  # strand, exposed
     "l": "G28 P18 D15 N15 S17 T11 K7 E9 R8 A8 Q6 H5 Y3 L3 V3",  # loop
+    "g": "G28 P18 D15 N15 S17 T11 K7 E9 R8 A8 Q6 H5 Y3 L3 V3",  # loop whose length is kept
     "w": "S24 G18 P20 E12 K7 Q10 T12 A14 D8 N6 R6 L4",  # linker of low complexity
 }
 STRICT = {
@@ -157,7 +158,7 @@ def environment_weights(environment: str, lean: str = "-") -> np.ndarray:
     weights = {x: 2 * int(soft) for x in LETTERS}
     for entry in (SOFT if soft else STRICT)[environment].split():
         weights[entry[0]] = 2 * int(entry[1:])
-    if environment in "hblw":
+    if environment in "hblgw":
         up, _, down = lean.lstrip("+").partition("-")
         for x in up:
             weights[x] *= 2
@@ -253,7 +254,7 @@ def _signature(pattern: str, lean: str, rng) -> Chain:
         letters, times = re.fullmatch(r"\[?([A-Zx]+)\]?(?:\((\d+)\))?", element).groups()
         for _ in range(int(times or 1)):
             if letters == "x":
-                chain += _run("hbl"[pick(rng, 3)], lean, rng)
+                chain += _run("hbg"[pick(rng, 3)], lean, rng)
             else:
                 chain.append((letters[pick(rng, len(letters))], "=" + letters))
     return chain

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import huggingface_hub
+import requests
 from huggingface_hub import constants
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from dlfb.utils import download
 from dlfb.utils.context import cache_dir
@@ -72,20 +73,23 @@ def checkpoint_folder(name: str) -> Path:
 
     Raises
     ------
-    KeyError
-        If the name is not pinned.
     FileNotFoundError
         If it is not there and can't be downloaded.
     ValueError
-        If the weights are not the pinned ones; they are then deleted.
+        If the name is not pinned, or the weights are not the pinned ones; they are then deleted.
     """
+    if name not in PINNED_CHECKPOINTS:
+        raise ValueError(
+            f"{name!r} is not among the pinned checkpoints: {', '.join(PINNED_CHECKPOINTS)}."
+        )
     pinned = PINNED_CHECKPOINTS[name]
     cached = huggingface_hub.try_to_load_from_cache(name, WEIGHTS, revision=pinned.revision)
     if not isinstance(cached, str) and not constants.HF_HUB_OFFLINE:
         size = pinned.size or 0
         told = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-        print(f"{name}: {told} to download from {constants.ENDPOINT}, once.")
         download.require_space(Path(constants.HF_HUB_CACHE), size)
+        _require_network(name)
+        print(f"{name}: {told} to download from {constants.ENDPOINT}, once.")
     folder = [_fetched(name, file, pinned.revision) for file in FILES][-1].parent
     verify_checkpoint(name, folder)
     return folder
@@ -135,24 +139,40 @@ def verify_checkpoint(name: str, folder: Path) -> None:
 
 def _fetched(name: str, file: str, revision: str) -> Path:
     """Return a file of a repository from the hub's cache, or into it from the hub."""
-    for attempt in range(1, ATTEMPTS + 1):
+    problem: Exception | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(download.BACKOFF * 2**attempt)
         try:
             return Path(huggingface_hub.hf_hub_download(name, file, revision=revision))
-        except LocalEntryNotFoundError as error:
-            problem, last = error, constants.HF_HUB_OFFLINE
-        except EntryNotFoundError as error:
-            problem, last = error, True
-        except HfHubHTTPError as error:
-            problem, last = error, error.response.status_code not in download.PASSING
-        # The client's HTTP library has changed between its versions, and its errors with it.
-        except Exception as error:
-            problem, last = error, False
-        if last or attempt == ATTEMPTS:
+        except EntryNotFoundError as error:  # not cached either, where the hub can't be asked
+            problem = error
             break
-        time.sleep(download.BACKOFF * 2 ** (attempt - 1))
+        # The client's HTTP library changes between its versions, and its errors with it.
+        except Exception as error:
+            problem = error
+            answered = isinstance(error, HfHubHTTPError)
+            if answered and error.response.status_code not in download.PASSING:
+                break
+    raise FileNotFoundError(_not_had(f"{file} of {name}", problem)) from problem
+
+
+def _require_network(name: str) -> None:
+    """Raise where the hub can't be reached, which its own client finds out in half a minute."""
+    try:
+        requests.head(
+            constants.ENDPOINT,
+            timeout=download.TIMEOUT[0],
+            headers={"User-Agent": download.USER_AGENT},
+        )
+    except requests.RequestException as error:
+        raise FileNotFoundError(_not_had(name, error)) from error
+
+
+def _not_had(what: str, problem: Exception | None) -> str:
     place = "the hub, as HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else constants.ENDPOINT
-    raise FileNotFoundError(
-        f"{file} of {name} is not in the hub's cache and can't be had from {place} "
+    return (
+        f"{what} is not in the hub's cache and can't be had from {place} "
         f"({type(problem).__name__}). Try again with a network, set HF_ENDPOINT to a mirror, or "
         "DLFB_CHECKPOINTS to a folder that holds the checkpoint, or to 'pocket' for dlfb's own."
-    ) from problem
+    )

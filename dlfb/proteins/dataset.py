@@ -101,7 +101,7 @@ def name_terms(
     kinds = ontology.resolve(ids, graph)[1]
     row_kinds = kinds[codes]
     losses = [
-        f"{(row_kinds == kind).sum():,} {why} ({(kinds == kind).sum():,} ids, "
+        f"{(row_kinds == kind).sum():,} {why} ({(kinds == kind).sum():,} distinct, "
         f"first {ids[int((kinds == kind).argmax())]})"
         for kind, why in {
             "obsolete": "of terms that it calls obsolete",
@@ -217,8 +217,8 @@ def _look_up(column: pd.Series, values: pd.Series) -> np.ndarray:
 def _not_in(file: str, terms: pd.DataFrame) -> str:
     protein, line = terms["EntryID"].iloc[0], terms.index[0] + 2
     return (
-        f"{terms['EntryID'].nunique():,} proteins are not in {file}, "
-        f"the first of them {protein} ({TERMS_FILE}, line {line})"
+        f"of proteins that {file} lacks ({terms['EntryID'].nunique():,} distinct, "
+        f"first {protein} in {TERMS_FILE}, line {line})"
     )
 
 

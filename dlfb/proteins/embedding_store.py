@@ -11,25 +11,20 @@ old store can be read, and a run that is killed loses one piece at most.
 """
 
 import hashlib
-import io
-import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from dlfb.proteins import book_embeddings
 from dlfb.proteins.sequences import clean_sequence, read_fasta
-from dlfb.utils import store
+from dlfb.utils import pieces, store
 from dlfb.utils.display import progress
 from dlfb.utils.fingerprint import fingerprint
 
-FORMAT = 1
 PIECE_SIZE = 2000
-_MANIFEST = "manifest.json"
 
 # What a vector depends on, of a model's settings.
 _SETTINGS = (
@@ -94,15 +89,16 @@ def store_sequence_embeddings(
             "the names of embeddings. Drop them first."
         )
     table = sequence_df.reset_index(drop=True)
-    names = _names(table)
-    clean = [clean_sequence(s, n) for s, n in zip(table["Sequence"], names, strict=True)]
+    clean = _clean(table)
     asked = {"sequences": fingerprint(clean), "columns": fingerprint(table)}
-    folder = _store_folder(store_prefix, _model_name(model))
-    if not force and not folder.exists() and _is_provisioned(folder, table):
-        return _book_file(folder)
-    pieces = (table[i : i + piece_size] for i in range(0, max(1, len(table)), piece_size))
+    folder = _folder(store_prefix, _model_name(model))
+    if not force and not folder.exists():
+        provided = book_embeddings.find(folder, _model_name(model))
+        if provided and book_embeddings.fits(provided, table):
+            return provided
+    parts = (table[i : i + piece_size] for i in range(0, max(1, len(table)), piece_size))
     options["batch_size"] = batch_size
-    return _store(folder, asked, pieces, tokenizer, model, force, options, sum(map(len, clean)))
+    return _store(folder, asked, parts, tokenizer, model, force, options, sum(map(len, clean)))
 
 
 def embed_fasta(
@@ -120,7 +116,7 @@ def embed_fasta(
     of :func:`store_sequence_embeddings`.
     """
 
-    def pieces() -> Iterator[pd.DataFrame]:
+    def parts() -> Iterator[pd.DataFrame]:
         records = read_fasta(fasta_path)
         while piece := list(islice(records, piece_size)):
             table = pd.DataFrame(piece, columns=["EntryID", "Sequence"])
@@ -128,8 +124,8 @@ def embed_fasta(
 
     with open(fasta_path, "rb") as file:
         asked = {"sequences": hashlib.file_digest(file, "sha256").hexdigest()}
-    folder = _store_folder(store_prefix, _model_name(model))
-    return _store(folder, asked, pieces(), tokenizer, model, force, options)
+    folder = _folder(store_prefix, _model_name(model))
+    return _store(folder, asked, parts(), tokenizer, model, force, options)
 
 
 def load_sequence_embeddings(
@@ -159,79 +155,152 @@ def load_sequence_embeddings(
     ValueError
         If a file of the store is damaged.
     """
-    folder = _store_folder(store_file_prefix, model_checkpoint)
+    folder = _folder(store_file_prefix, model_checkpoint)
     again = "Call store_sequence_embeddings(...) again"
-    manifest = _manifest(folder)
-    if manifest is None and folder.exists():
+    try:
+        manifest = pieces.read_manifest(folder)
+        if manifest is not None:
+            columns = zip(*manifest["pieces"], strict=True)  # the tables, the vectors
+            whole = [[pieces.read_piece(folder / name) for name in names] for names in columns]
+            joined = [pd.concat(tables, ignore_index=True) for tables in whole]
+            return pd.concat(joined, axis=1)
+    except pieces.Damaged as error:
+        raise ValueError(f"{error} {again}: it computes anew what is damaged.") from error
+    if folder.exists():
         done = len(list(folder.glob("vectors-*.feather")))
         raise FileNotFoundError(
-            f"The embeddings in {folder} are not finished ({done} pieces are there). {again}: it "
-            "goes on with the next piece."
+            f"The embeddings in {folder} are not finished; {done} pieces are there. {again}: it "
+            "goes on with the next one."
         )
-    if manifest is None:
-        if _book_file(folder) is not None:
-            return _read_book_file(_book_file(folder))
+    provided = book_embeddings.find(folder, model_checkpoint)
+    if provided is None:
         raise FileNotFoundError(
             f"No embeddings by {model_checkpoint} are kept at {store_file_prefix}: there is no "
             f"folder {folder}. store_sequence_embeddings(...) makes them."
         )
-    try:
-        parts = [[_read(folder / name) for name in pair] for pair in manifest["pieces"]]
-    except store.Damaged as error:
-        raise ValueError(f"{error}. {again}: it computes that piece anew.") from error
-    tables, vectors = ([part[i] for part in parts] for i in (0, 1))
-    whole = [pd.concat(frames, ignore_index=True, copy=False) for frames in (tables, vectors)]
-    return pd.concat(whole, axis=1, copy=False)
+    return book_embeddings.read(provided)
 
 
 def _store(
-    folder: Path, asked: dict, pieces: Iterable[pd.DataFrame], tokenizer, model, force, options,
+    folder: Path,
+    asked: dict[str, str],
+    parts: Iterable[pd.DataFrame],
+    tokenizer,
+    model,
+    force: bool,
+    options: dict,
     residues: int | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Make the store hold what is asked, whatever of it is there already."""
     settings = _settings(tokenizer, model, options)
     asked = asked | settings
-    if not force and _is_whole(folder, asked):
+    if not force and _look(folder, asked)[0]:
         return folder
     with store.locked(folder):
         # Another process may have computed it while this one waited.
-        if not force and _is_whole(folder, asked):
+        found, why = (False, "") if force else _look(folder, asked)
+        if found:
             return folder
-        _say_what_differs(folder, asked, force)
         try:
             folder.mkdir(exist_ok=True)
-            _sweep(folder, {"*.tmp"})
+            pieces.sweep(folder, ["*.tmp"])  # of a run that was killed
+            for line in [*pieces.set_damaged_aside(folder), *([why] if why else [])]:
+                print(line)
             files = []
             with progress(total=residues, desc="Embedding", unit=" residues") as bar:
-                for table in pieces:
-                    vectors = _vectors(folder, table, settings, tokenizer, model, force, options, bar)
-                    files.append([_write(folder, "table", table), vectors])
-            _write_manifest(folder, {"dlfb_format": FORMAT, "asked": asked, "pieces": files})
+                for table in parts:
+                    stem = f"vectors-{fingerprint([settings, _clean(table)])[:16]}"
+                    there = [] if force else sorted(folder.glob(f"{stem}-*.feather"))
+                    if there:
+                        name = there[0].name
+                        bar.update(sum(map(len, _clean(table))))
+                    else:
+                        vectors = _vectors(table, tokenizer, model, bar, options)
+                        name = pieces.write_piece(folder, stem, vectors)
+                    files.append([pieces.write_piece(folder, "table", table), name])
+            pieces.write_manifest(folder, {"asked": asked, "pieces": files})
         except OSError as error:
             raise OSError(
                 f"The embeddings can't be kept in {folder}: {error}. The pieces written so far "
                 "stay. Make room or choose another store_prefix, and call again."
             ) from error
-        listed = {name for pair in files for name in pair}
-        _sweep(folder, {"table-*", "vectors-*", "*.tmp"}, listed)
+        listed = [name for pair in files for name in pair]
+        pieces.sweep(folder, ["*.feather", "*.tmp"], keep=listed)
     return folder
 
 
-def _vectors(folder, table, settings, tokenizer, model, force, options, bar) -> str:
-    """Return the name of the file with a piece's vectors, made if it is not there."""
+def _look(folder: Path, asked: dict[str, str]) -> tuple[bool, str]:
+    """Return whether the store holds what is asked, and if not, why, for people."""
+    try:
+        manifest = pieces.read_manifest(folder)
+    except pieces.Damaged as error:
+        return False, f"{error} It is made anew."
+    if manifest is None:
+        return False, ""
+    kept = manifest["asked"]
+    names = dict.fromkeys((*asked, *kept))
+    different = [name for name in names if kept.get(name) != asked.get(name)]
+    if different:
+        todo = "they stay, the table is replaced" if different == ["columns"] else "computing anew"
+        return (
+            False,
+            f"The embeddings in {folder} were kept for other {', '.join(different)}: {todo}.",
+        )
+    if pieces.missing(folder, (name for pair in manifest["pieces"] for name in pair)):
+        return False, f"Part of the embeddings in {folder} is gone: computing it anew."
+    return True, ""
+
+
+def _vectors(table: pd.DataFrame, tokenizer, model, bar, options: dict) -> pd.DataFrame:
     from dlfb.proteins.embeddings import get_mean_embeddings  # which imports this module
 
+    vectors = get_mean_embeddings(
+        table["Sequence"], tokenizer, model, names=_names(table), bar=bar, **options
+    )
+    return pd.DataFrame(vectors, columns=[f"ME:{i + 1}" for i in range(vectors.shape[1])])
+
+
+def _settings(tokenizer, model, options: dict) -> dict[str, str]:
+    """Return all that a vector depends on besides its sequence, as fingerprints or as it is."""
+    from dlfb.proteins.embeddings import OPTIONS, base_model, check_options
+
+    unknown = sorted(options.keys() - {*OPTIONS, "device", "token_budget", "batch_size"})
+    if unknown:
+        raise TypeError(f"Embeddings can't be kept with the option {unknown[0]!r}: there is none.")
+    chosen = {name: options.get(name, allowed[0]) for name, allowed in OPTIONS.items()}
+    check_options(**chosen)
+    base = base_model(model)
+    # By content alone: another version of transformers or of Python changes no vector.
+    weights = {
+        name: tensor.cpu()
+        for name, tensor in base.state_dict().items()
+        if not name.startswith(_UNUSED_WEIGHTS)
+    }
+    config = {name: getattr(base.config, name, None) for name in _SETTINGS}
+    vocabulary = dict(tokenizer.get_vocab())
+    return {"model": fingerprint([weights, config]), "tokenizer": fingerprint(vocabulary), **chosen}
+
+
+def _clean(table: pd.DataFrame) -> list[str]:
     names = _names(table)
-    clean = [clean_sequence(s, n) for s, n in zip(table["Sequence"], names, strict=True)]
-    stem = f"vectors-{fingerprint([settings, clean])[:16]}"
-    for file in [] if force else sorted(folder.glob(f"{stem}-*.feather")):
-        try:
-            _read(file)
-        except store.Damaged as error:
-            print(f"{error}; set aside as {store.set_aside(file).name} and computed anew.")
-        else:
-            bar.update(sum(map(len, clean)))
-            return file.name
-    vectors = get_mean_embeddings(clean, tokenizer, model, names=names, bar=bar, **options)
-    columns = [f"ME:{i}" for i in range(1, vectors.shape[1] + 1)]
-    return _write(folder, stem, pd.DataFrame(vectors, columns=columns))
+    return [clean_sequence(s, n) for s, n in zip(table["Sequence"], names, strict=True)]
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    if "EntryID" in table.columns:
+        return [str(name) for name in table["EntryID"]]
+    return [f"row {i}" for i in table.index]
+
+
+def _model_name(model) -> str:
+    name = getattr(model, "dlfb_checkpoint", None) or getattr(model.config, "_name_or_path", None)
+    if not name:
+        raise ValueError(
+            "The model has no name to keep embeddings under. Load it with "
+            "load_language_model(...), or set model.dlfb_checkpoint = 'a name'."
+        )
+    return name
+
+
+def _folder(prefix: str | os.PathLike, model_name: str) -> Path:
+    return Path(f"{os.fspath(prefix)}_{model_name.replace('/', '_')}").expanduser().absolute()

@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import EsmConfig, EsmForMaskedLM, EsmModel, EsmTokenizer
 from transformers.utils import logging as hf_logging
 
+from dlfb.proteins.checkpoints import PINNED_CHECKPOINTS, checkpoint_folder
 from dlfb.utils.context import checkpoint, edition
 
 _FILES = ["config.json", "vocab.txt", "*token*.json", "*.safetensors", "*.safetensors.index.json"]
@@ -137,6 +138,10 @@ def _checkpoint_folder(name: str) -> Path:
 
 def _hub_folder(name: str) -> Path:
     """Return the hub's local copy of a model; made on first use, with the hub's own bars."""
+    bars = os.environ.get("DLFB_PROGRESS") != "0"
+    if name in PINNED_CHECKPOINTS:
+        with _quiet(bars):
+            return checkpoint_folder(name)
     try:
         folder = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
         if (folder / "vocab.txt").is_file() and any(folder.glob("*.safetensors")):
@@ -144,7 +149,7 @@ def _hub_folder(name: str) -> Path:
     except (OSError, ValueError):
         pass  # no copy yet
     try:
-        with _quiet(bars=os.environ.get("DLFB_PROGRESS") != "0"):
+        with _quiet(bars):
             return Path(snapshot_download(name, allow_patterns=_FILES))
     # The hub's client raises its own kinds, those of its HTTP library, and ValueErrors.
     except Exception as error:

@@ -181,9 +181,9 @@ def build_dataset(
             table = load_sequence_embeddings(prefix, model_checkpoint)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"build_dataset(): no embeddings of the {name} split by {model_checkpoint} are "
-                f"stored at {prefix}. Run page 06_cafa_dataset, which makes them, or "
-                "store_sequence_embeddings(...) with this prefix and this model."
+                f"build_dataset(): there are no embeddings of the {name} split by "
+                f"{model_checkpoint} at {prefix}. Page 06_cafa_dataset makes them: run it, or call "
+                f"store_sequence_embeddings(...) with this prefix and this model. ({error})"
             ) from error
         splits[name] = _as_split(table, f"build_dataset(): the {name} split stored at {prefix}")
         if not np.array_equal(splits[name].terms, splits["train"].terms):

@@ -52,7 +52,7 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
     state : TrainState
         The network.
     batch : dict
-        ``"embedding"`` (N, D) and ``"target"`` (N, T), 0 or 1.
+        As for :func:`train_step`.
 
     Returns
     -------
@@ -155,12 +155,11 @@ def predict(state: TrainState, split) -> np.ndarray:
     ----------
     state : TrainState
         A trained network.
-    split : object with ``.embeddings``, or array of shape (N, D)
+    split : array of shape (N, D), or object with such ``.embeddings``
 
     Returns
     -------
     array of shape (N, T), float32
-        Between 0 and 1.
     """
     embeddings = jnp.asarray(getattr(split, "embeddings", split), jnp.float32)
     return np.asarray(_probabilities(state, embeddings))
@@ -171,10 +170,8 @@ def calculate_per_target_metrics(logits, targets) -> pd.DataFrame:
 
     Parameters
     ----------
-    logits : array of shape (N, T)
-        What the network put out, before the sigmoid.
-    targets : array of shape (N, T)
-        Truth as 0/1.
+    logits, targets : array of shape (N, T)
+        What the network put out, before the sigmoid, and truth as 0/1.
 
     Returns
     -------
@@ -192,7 +189,7 @@ def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
     targets, probs : array of shape (T,)
         Truth as 0/1, and predicted scores.
     thresh : float
-        A function counts as predicted where its score is at least this.
+        A function whose score is at least this counts as predicted.
 
     Returns
     -------

@@ -9,6 +9,7 @@ only when all the new ones are whole.
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,10 +89,14 @@ def provision(
             elif directory is None:
                 raise ValueError("--source kaggle needs the folder with the competition's files.")
             else:
-                made = kaggle.build(staging, Path(directory).expanduser())
+                made = kaggle.build(staging, Path(directory).expanduser(), **options)
             manifest = install(root, staging, source, made, old)
     except Timeout:
         raise ValueError(f"Another dlfb-provision is at work in {root}; wait for it.") from None
+    except ValueError:
+        # What was fetched is not what it should be: the next run must not take it for good.
+        shutil.rmtree(staging / "raw", ignore_errors=True)
+        raise
     except PermissionError as error:
         raise ValueError(f"{root} can't be written to: {error}. Choose another place.") from error
     with contextlib.suppress(OSError):  # what another source has begun may stay
@@ -139,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        message = str(error)
+        message = " ".join(str(error).split())
         if isinstance(error, DownloadError) and options.source in OTHER_WAYS:
             message = (
                 f"{message.rstrip('.')}; other ways: {OTHER_WAYS[options.source]}, import CAFA "

@@ -95,15 +95,11 @@ def fetch_inputs(files: Sequence[Wanted]) -> list[Downloaded]:
 
 @contextmanager
 def reading(path: Path):
-    """Explain damage met while reading a file, and have the next run fetch it anew."""
+    """Explain damage that is met while reading a file."""
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, UnicodeError) as error:
-        _note(path).unlink(missing_ok=True)
         raise ValueError(f"{path} is damaged or cut short ({error}). Get it again.") from error
-    except ValueError:
-        _note(path).unlink(missing_ok=True)
-        raise
 
 
 def _note(path: Path) -> Path:
@@ -148,10 +144,13 @@ def place_ontology(source: Path, target: Path) -> nx.MultiDiGraph:
         If it is not the Gene Ontology.
     """
     copy_text(source, target)
-    with reading(source):
+    try:
         graph = read_ontology(target)
-        if not graph:
-            raise ValueError(f"{source} holds no term: it is not go-basic.obo.")
+    # obonet raises whatever its parsing meets.
+    except Exception as error:
+        raise ValueError(f"{source} is not go-basic.obo, or is damaged: {error}") from error
+    if not graph:
+        raise ValueError(f"{source} holds no term: it is not go-basic.obo.")
     return graph
 
 

@@ -70,6 +70,7 @@ def build(
     be used in place of those of the usual hosts.
     """
     raw = staging / "raw"
+    taxa = list(dict.fromkeys(taxa))
     if not taxa:
         raise ValueError("--taxa: name at least one taxon of NCBI's taxonomy, such as 9606.")
     wanted = {
@@ -113,7 +114,7 @@ def build(
         "names": [*names, GO_FILE],
         "origins": {GO_FILE: got["go"][0].url},
         "inputs": inputs,
-        "taxa": list(taxa),
+        "taxa": taxa,
     }
 
 

@@ -12,11 +12,9 @@ another minor version of Python does.
 """
 
 import dataclasses
-import dis
 import enum
 import functools
 import hashlib
-import inspect
 import json
 import sys
 import types
@@ -25,6 +23,8 @@ from pathlib import PurePath
 from typing import Any
 
 from dlfb.utils import packing
+from dlfb.utils.arrays import as_array
+from dlfb.utils.code import class_digest, code_digest, digest
 
 # Their repr is their content.
 _LITERALS = (bytes, bytearray, complex, range, slice, type(None), bool, int, float, str)
@@ -76,9 +76,9 @@ def function_fingerprint(function: Any, where: str) -> str:
 def _fingerprint(value: Any, where: str, active: tuple[int, ...]) -> str:
     """Fingerprint `value`; `active` are the ids of what it lies in, to end circles."""
     if isinstance(value, _LITERALS) and type(value) in _LITERALS:
-        return _hash(type(value).__name__, repr(value))
+        return digest(type(value).__name__, repr(value))
     if id(value) in active:
-        return _hash("circle", str(len(active) - active.index(id(value))))
+        return digest("circle", str(len(active) - active.index(id(value))))
     active = (*active, id(value))
 
     def part(inner: Any, label: str = "") -> str:
@@ -98,7 +98,7 @@ def _fingerprint(value: Any, where: str, active: tuple[int, ...]) -> str:
 
 def _of_data(value, part, where, active) -> str | None:
     """Arrays and tables, by their bytes."""
-    array = packing.as_array(value)
+    array = as_array(value)
     if array is not None:
         return _of_array(*array)
     module = type(value).__module__.partition(".")[0]
@@ -108,15 +108,15 @@ def _of_data(value, part, where, active) -> str | None:
         except packing.NotKeepable as error:
             raise TypeError(f"{where} can't be fingerprinted: {error}") from None
         digests = (_of_array("", array) for array in arrays.values())
-        return _hash("table", json.dumps(tree), *digests)
+        return digest("table", json.dumps(tree), *digests)
     if module == "numpy" and isinstance(value, sys.modules["numpy"].random.Generator):
-        return _hash("generator", part(value.bit_generator.state))
+        return digest("generator", part(value.bit_generator.state))
     if module == "numpy" and isinstance(value, sys.modules["numpy"].dtype):
-        return _hash("dtype", str(value))
+        return digest("dtype", str(value))
     if module == "torch" and type(value).__name__ in ("dtype", "device"):
-        return _hash("torch", str(value))
+        return digest("torch", str(value))
     if type(value).__module__ in _LITERAL_MODULES:
-        return _hash(type(value).__name__, repr(value))
+        return digest(type(value).__name__, repr(value))
     return None
 
 
@@ -125,32 +125,32 @@ def _of_array(library: str, array) -> str:
 
     contiguous = np.ascontiguousarray(array)
     raw = contiguous.tobytes() if not array.size else contiguous.reshape(-1).view(np.uint8)
-    digest = hashlib.sha256(raw).hexdigest()
-    return _hash("array", library, str(array.dtype), str(array.shape), digest)
+    content = hashlib.sha256(raw).hexdigest()
+    return digest("array", library, str(array.dtype), str(array.shape), content)
 
 
 def _of_container(value, part, where, active) -> str | None:
     """Take lists in their order, dicts and sets in none."""
     cls = type(value)
     if hasattr(cls, "__fingerprint__") and not isinstance(value, type):
-        return _hash("own", packing.type_name(cls), part(value.__fingerprint__()))
+        return digest("own", packing.type_name(cls), part(value.__fingerprint__()))
     if packing.is_namedtuple(value):
         fields = [part(item, f".{name}") for name, item in zip(value._fields, value, strict=True)]
-        return _hash("namedtuple", packing.type_name(cls), *value._fields, *fields)
+        return digest("namedtuple", packing.type_name(cls), *value._fields, *fields)
     if isinstance(value, list | tuple):
         if all(type(item) in _LITERALS for item in value):
             value = [repr(list(value))]  # A hundred thousand sequences, say, at one go.
         kind = cls.__name__ if cls in (list, tuple) else packing.type_name(cls)
-        return _hash(kind, *(part(item, f"[{i}]") for i, item in enumerate(value)))
+        return digest(kind, *(part(item, f"[{i}]") for i, item in enumerate(value)))
     if isinstance(value, set | frozenset):
-        return _hash("set", cls.__name__, *sorted(part(item) for item in value))
+        return digest("set", cls.__name__, *sorted(part(item) for item in value))
     if isinstance(value, Mapping):
-        items = (_hash("item", part(k), part(v, f"[{k!r}]")) for k, v in value.items())
-        return _hash("mapping", packing.type_name(cls), *sorted(items))
+        items = (digest("item", part(k), part(v, f"[{k!r}]")) for k, v in value.items())
+        return digest("mapping", packing.type_name(cls), *sorted(items))
     if isinstance(value, PurePath):
-        return _hash("path", value.as_posix())
+        return digest("path", value.as_posix())
     if isinstance(value, enum.Enum):
-        return _hash("enum", packing.type_name(cls), value.name)
+        return digest("enum", packing.type_name(cls), value.name)
     return None
 
 
@@ -159,23 +159,23 @@ def _of_callable(value, part, where, active) -> str | None:
     if isinstance(value, types.FunctionType):
         return _of_function(value, where, active)
     if isinstance(value, type):
-        return _hash("class", _class_digest(value))
+        return digest("class", class_digest(value))
     if isinstance(value, functools.partial):
-        return _hash("partial", part(value.func), part(value.args), part(value.keywords))
+        return digest("partial", part(value.func), part(value.args), part(value.keywords))
     if isinstance(value, types.MethodType):
-        return _hash("method", part(value.__func__), part(value.__self__, ".__self__"))
+        return digest("method", part(value.__func__), part(value.__self__, ".__self__"))
     if isinstance(value, types.ModuleType):
-        return _hash("module", value.__name__)
+        return digest("module", value.__name__)
     if isinstance(value, _BUILTIN):
         owner = getattr(value, "__self__", None)
         free = owner is None or isinstance(owner, types.ModuleType | type)
         name = f"{getattr(value, '__module__', '')}.{value.__qualname__}"
-        return _hash("builtin", name, "" if free else part(owner, ".__self__"))
+        return digest("builtin", name, "" if free else part(owner, ".__self__"))
     if type(value).__name__ == "ufunc":
-        return _hash("ufunc", value.__name__)
-    if callable(value) and isinstance(getattr(value, "__wrapped__", None), types.FunctionType):
+        return digest("ufunc", value.__name__)
+    if callable(value) and callable(getattr(value, "__wrapped__", None)):
         # A function under jax.jit, jax.custom_jvp, functools.cache and the like.
-        return _hash("wrapped", packing.type_name(type(value)), part(value.__wrapped__))
+        return digest("wrapped", packing.type_name(type(value)), part(value.__wrapped__))
     return None
 
 
@@ -191,12 +191,12 @@ def _of_object(value, part, where, active) -> str | None:
         # A flax module's parent and scope say where it is being run, not what it is.
         fields = [f.name for f in dataclasses.fields(value) if f.name not in ("parent", "scope")]
         digests = [part(getattr(value, name), f".{name}") for name in fields]
-        return _hash("dataclass", _class_digest(cls), *fields, *digests)
+        return digest("dataclass", class_digest(cls), *fields, *digests)
     if packing.is_pytree_node(value):
         tree = sys.modules["jax"].tree_util
         children, structure = tree.tree_flatten(value, is_leaf=lambda x: x is not value)
         aux = structure.node_data()[1]
-        return _hash("pytree", _class_digest(cls), part(aux), part(children))
+        return digest("pytree", class_digest(cls), part(aux), part(children))
     return None
 
 
@@ -214,10 +214,10 @@ def _of_torch_module(model, part) -> str:
     config = getattr(model, "config", None)
     if hasattr(config, "to_dict"):
         config = {k: v for k, v in config.to_dict().items() if k not in _NOT_CONTENT}
-    weights = {name: _of_array(*packing.as_array(w.detach())) for name, w in weights.items()}
-    return _hash(
+    weights = {name: _of_array(*as_array(w.detach())) for name, w in weights.items()}
+    return digest(
         "torch module", part(weights), part(settings), part(config, ".config"),
-        *map(_class_digest, classes),
+        *map(class_digest, classes),
     )  # fmt: skip
 
 
@@ -230,7 +230,7 @@ def _of_tokenizer(tokenizer, part) -> str:
     names = ("model_max_length", "padding_side", "truncation_side")
     settings = {name: getattr(tokenizer, name, None) for name in names}
     special = {k: repr(v) for k, v in tokenizer.special_tokens_map.items()}
-    return _hash(
+    return digest(
         "tokenizer", packing.type_name(type(tokenizer)), part(tokenizer.get_vocab()),
         part(special), part(settings), part(rules),
     )  # fmt: skip
@@ -249,70 +249,10 @@ def _of_function(function, where, active, with_defaults: bool = True) -> str:
         except ValueError:  # An empty cell: a name that is never bound.
             carried.append("empty")
     if with_defaults:
-        carried.append(part(function.__defaults__, "a default"))
-        carried.append(part(function.__kwdefaults__, "a default"))
-    return _hash("function", packing.type_name(function), _code_digest(function), *carried)
-
-
-def _class_digest(cls: type) -> str:
-    """Return a digest of a class: its name, its bases' names, and its own methods' code."""
-    parts = [packing.type_name(base) for base in cls.__mro__]
-    for base in cls.__mro__:
-        if base.__module__ != cls.__module__ or base.__module__ == "builtins":
-            continue
-        for name, member in sorted(vars(base).items()):
-            member = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
-            member = inspect.unwrap(member) if callable(member) else member
-            # What dataclasses generate is compiled from "<string>" and says nothing new.
-            if isinstance(member, types.FunctionType) and member.__code__.co_filename[0] != "<":
-                parts += [name, _code_digest(member)]
-    return _hash(*parts)
-
-
-def _code_digest(function: types.FunctionType) -> str:
-    """Return a digest of a function's code and that of the functions around it that it uses."""
-    todo, done, parts = [function], set(), []
-    while todo:
-        current = todo.pop()
-        if id(current) in done:
-            continue
-        done.add(id(current))
-        doc = current.__doc__
-        parts += [current.__qualname__, _hash_code(current.__code__, doc)]
-        for name in _global_names(current.__code__):
-            helper = current.__globals__.get(name)
-            helper = getattr(helper, "__wrapped__", helper)
-            if isinstance(helper, types.FunctionType) and helper.__globals__ is current.__globals__:
-                todo.append(helper)
-    return _hash(*parts)
-
-
-def _hash_code(code: types.CodeType, doc: str | None = None) -> str:
-    constants = list(code.co_consts)
-    if constants and constants[0] == doc:
-        constants[0] = None
-    digests = [
-        _hash_code(c) if isinstance(c, types.CodeType) else _fingerprint(c, "a constant", ())
-        for c in constants
-        if c is not ...
-    ]
-    names = (*code.co_names, "/", *code.co_varnames, "/", *code.co_freevars)
-    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
-    return _hash("code", code.co_code.hex(), repr(names), repr(counts), *digests)
-
-
-def _global_names(code: types.CodeType) -> list[str]:
-    names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names.update(_global_names(constant))
-    return sorted(names)
-
-
-def _hash(*parts: str) -> str:
-    """Hash texts so that no two different lists of texts give the same input."""
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "little") + encoded)
-    return digest.hexdigest()
+        named = list((function.__kwdefaults__ or {}).items())
+        for name, default in [*enumerate(function.__defaults__ or ()), *named]:
+            try:
+                carried.append(f"{name}={part(default, 'a default')}")
+            except TypeError:  # A mark such as object(), which has no content but its kind.
+                carried.append(f"{name}={packing.type_name(type(default))}")
+    return digest("function", packing.type_name(function), code_digest(function), *carried)

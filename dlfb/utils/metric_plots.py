@@ -15,17 +15,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 #: A colour for each split, the same in every figure.
 DEFAULT_SPLIT_COLORS = {"train": "#0072B2", "valid": "#D55E00", "test": "#009E73"}
 
-_BLACK, _GREY = "#000000", "#8C8C8C"
 _SERIES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
 _LINES = {"train": "--", "valid": "-", "test": "-."}
 _WIDTH = 6.0
 _STEPS = (1, 2, 5, 10)  # ticks at round numbers
+_NUMBER = StrMethodFormatter("{x:,.0f}")
 
 
 def plot_history(
@@ -41,7 +41,7 @@ def plot_history(
     history : dict of lists of dicts
         For each split its evaluations, each with ``step``, ``loss`` and metrics.
     names : sequence of str, optional
-        Which metrics, in which order, beside the loss. All there are, if not given.
+        Which metrics beside the loss, in which order: all there are, if not given.
     labels : dict, optional
         What to write for a name, such as ``{"auprc": "auPRC"}``.
     best : str, optional
@@ -50,8 +50,8 @@ def plot_history(
     Returns
     -------
     Figure
-        Two panels to a row. Metrics run from 0 to 1, so that panels can be compared; where a
-        metric is NaN there is a gap.
+        Two panels to a row; of an odd number the loss takes the first row. Metrics run from 0
+        to 1, so that panels can be compared; where a metric is NaN there is a gap.
     """
     frames = {split: pd.DataFrame(entries) for split, entries in history.items()}
     if names is None:
@@ -63,7 +63,7 @@ def plot_history(
         ax.set_title((labels or {}).get(name, name), loc="left")
         if best is not None:
             step = frames["valid"].set_index("step")[best].idxmax()
-            ax.axvline(step, color=_GREY, lw=1, ls=":", zorder=0)
+            ax.axvline(step, color="#8C8C8C", lw=1, ls=":", zorder=0)
     if best is not None:
         axes[0].annotate(
             f"best: step {step}", (step, 1), (-4, -4), textcoords="offset points", rotation=90,
@@ -73,16 +73,7 @@ def plot_history(
     return figure
 
 
-def plot_losses(history: Mapping[str, Sequence[dict]]) -> Figure:
-    """Draw the loss of each split over the steps; see :func:`plot_history`."""
-    figure, ax = plt.subplots(figsize=(_WIDTH, 3.4), layout="constrained")
-    _draw_metric(ax, {split: pd.DataFrame(entries) for split, entries in history.items()}, "loss")
-    ax.set(xlabel="step", ylabel="loss")
-    ax.legend(frameon=False)
-    return figure
-
-
-def plot_counts(counts, xlabel: str, ylabel: str, color: str = "#0072B2") -> Figure:
+def plot_counts(counts, xlabel: str, ylabel: str) -> Figure:
     """Draw how often each whole number occurs, on a logarithmic scale.
 
     Parameters
@@ -91,21 +82,16 @@ def plot_counts(counts, xlabel: str, ylabel: str, color: str = "#0072B2") -> Fig
         Whole numbers, such as functions per protein.
     xlabel, ylabel : str
         What is counted, and of what there are so many.
-
-    Returns
-    -------
-    Figure
-        One bar a number, or one bar for several neighbouring numbers if they reach far.
     """
     counts = np.asarray(counts)
+    # One bar a number, or one for several neighbouring numbers if they reach far.
     width = max(1, -(-int(np.ptp(counts) + 1) // 100))
     edges = np.arange(counts.min(), counts.max() + width + 1, width) - 0.5
     figure, ax = plt.subplots(figsize=(_WIDTH, 3.4), layout="constrained")
-    ax.hist(counts, edges, color=color, edgecolor="white", linewidth=0.4)
+    ax.hist(counts, edges, color="#0072B2", edgecolor="white", linewidth=0.4)
     ax.set_yscale("log")
-    # On a logarithmic axis a bar of one would have no height if the axis began at 1.
-    ax.set_ylim(bottom=0.7)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.set_ylim(bottom=0.7)  # from 1, a bar of one would have no height
+    ax.yaxis.set_major_formatter(_NUMBER)
     ax.xaxis.set_major_locator(MaxNLocator(steps=_STEPS, integer=True))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     _tidy(ax)
@@ -128,10 +114,8 @@ def plot_heat_maps(
     ----------
     targets, probs : array or DataFrame of shape (N, T)
         Truth as 0/1, and scores from 0 to 1.
-    titles : pair of str
-        What stands above the two.
-    xlabel, ylabel, label : str
-        What columns, rows and cells are.
+    titles, xlabel, ylabel, label : str
+        What the two, their columns, rows and cells are.
     max_rows, max_columns : int
         How many of them a reader can still see: the most frequent columns, and rows taken
         evenly from top to bottom.
@@ -178,14 +162,9 @@ def plot_trend(
         For each point the value of `y` to compare with, drawn as a line.
     reference_label : str
         What that line is.
-
-    Returns
-    -------
-    Figure
     """
-    table = pd.DataFrame({"x": np.asarray(x, float), "y": np.asarray(y, float)})
-    if reference is not None:
-        table["reference"] = np.asarray(reference, float)
+    columns = {"x": x, "y": y} | ({} if reference is None else {"reference": reference})
+    table = pd.DataFrame({name: np.asarray(values, float) for name, values in columns.items()})
     table = table[(table["x"] > 0) & table["y"].notna()].sort_values("x", kind="stable")
     figure, ax = plt.subplots(figsize=(_WIDTH, 4.2), layout="constrained")
     ax.scatter(table["x"], table["y"], s=22, color="#0072B2", alpha=0.45, linewidths=0)
@@ -195,13 +174,13 @@ def plot_trend(
     )
     if reference is not None:
         ax.plot(
-            table["x"], table["reference"], color=_BLACK, lw=1.5, ls="--", label=reference_label
+            table["x"], table["reference"], color="black", lw=1.5, ls="--", label=reference_label
         )
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.xaxis.set_minor_formatter("")
-    ax.set_ylim(-0.02, 1.02)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(_NUMBER)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.02, 1.02))
     ax.legend(frameon=False)
     _tidy(ax)
     return figure
@@ -215,15 +194,8 @@ def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) 
     table : DataFrame
         A row for each thing compared, its name in the index, and a column for each method,
         the one that matters first. NaN draws no point.
-    xlabel : str
-        What the numbers are.
-    title : str, optional
-        A sentence that says what to see.
-
-    Returns
-    -------
-    Figure
-        The first row on top. Its height grows with the number of rows.
+    xlabel, title : str
+        What the numbers are, and a sentence that says what to see.
     """
     n = len(table)
     figure, ax = plt.subplots(figsize=(_WIDTH, 1.4 + 0.44 * n), layout="constrained")
@@ -255,28 +227,27 @@ def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) 
     return figure
 
 
-def _panels(n: int) -> tuple[Figure, np.ndarray]:
-    """Return a figure with n axes, two to a row."""
-    rows = -(-n // 2)
-    figure, axes = plt.subplots(
-        rows, 2, figsize=(_WIDTH, 0.4 + 2.2 * rows), layout="constrained", squeeze=False
-    )
-    for ax in axes.flat[n:]:
-        ax.remove()
-    for ax in axes.flat[max(0, n - 2) : n]:
+def _panels(n: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with n axes, two to a row, after a wide one if n is odd."""
+    rows = (n + 1) // 2
+    figure = plt.figure(figsize=(_WIDTH, 0.4 + 2.2 * rows), layout="constrained")
+    grid = figure.add_gridspec(rows, 2)
+    cells = [grid[0, :]] if n % 2 else [grid[0, 0], grid[0, 1]]
+    cells += [grid[row, column] for row in range(1, rows) for column in (0, 1)]
+    axes = [figure.add_subplot(cell) for cell in cells]
+    for ax in axes[-2:]:
         ax.set_xlabel("step")
-    return figure, axes.flat[:n]
+    return figure, axes
 
 
 def _draw_metric(ax: Axes, frames: Mapping[str, pd.DataFrame], name: str) -> None:
     """Draw one metric of every split that has it."""
     for split, frame in frames.items():
         if name in frame:
-            color = DEFAULT_SPLIT_COLORS.get(split, _BLACK)
-            style = _LINES.get(split, "-")
             ax.plot(
-                frame["step"], frame[name], style, color=color, lw=2, marker="o", ms=4, label=split
-            )
+                frame["step"], frame[name], _LINES.get(split, "-"), label=split, lw=2,
+                color=DEFAULT_SPLIT_COLORS.get(split, "black"), marker="o", ms=4,
+            )  # fmt: skip
     if name != "loss":
         ax.set_ylim(-0.03, 1.03)
     ax.set_xlim(left=0)

@@ -197,15 +197,19 @@ def _unpacked(record: store.Record, like: Any) -> Any:
 
 
 def _difference(old: dict, new: dict, path: Path) -> str:
-    """Say in a line what was asked otherwise when the result at `path` was made."""
+    """Say in a line what was asked otherwise when the result at `path` was made.
+
+    The line names the file and not its folder, so that a page that shows it says the same
+    on every machine.
+    """
     if old.get("function") != new["function"]:
-        return f"the result kept at {path} is one of {old.get('function')}()."
+        return f"the result kept in {path.name} is one of {old.get('function')}()."
     before, now = old.get("arguments", {}), new["arguments"]
     names = [repr(n) for n in {**now, **before} if before.get(n) != now.get(n)]
     parts = [f"the argument{'s' * (len(names) > 1)} {', '.join(names)}"] if names else []
     if any(old.get(what) != new.get(what) for what in ("code", "version")):
         parts.append("the function's " + ("version" if "version" in new else "code"))
-    return f"{' and '.join(parts)} changed since the result at {path} was kept."
+    return f"{' and '.join(parts)} changed since the result in {path.name} was kept."
 
 
 def _say_why(look: _Look, path: Path, name: str) -> None:

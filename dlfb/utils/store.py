@@ -145,7 +145,7 @@ def locked(path: Path):
     lock = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(lock_file, os.O_CREAT | os.O_RDWR))
+        os.close(os.open(lock_file, os.O_CREAT | os.O_RDWR, 0o666))
         lock = _acquired(lock_file, path)
         for stray in path.parent.iterdir():
             if stray.name.startswith(f".{path.name}.") and stray.suffix == ".tmp":

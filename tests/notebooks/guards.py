@@ -77,7 +77,7 @@ def stability_problems(notebook) -> list[str]:
             if "widget" in kind:
                 problems.append(f"cell {number} stores a widget: set DLFB_PROGRESS=0")
         if ADDRESS.search(text_outputs(cell)):
-            problems.append(f"cell {number} shows an address in memory: end it with plt.show()")
+            problems.append(f"cell {number} shows an address in memory: end it with .show()")
     return problems
 
 
@@ -114,20 +114,15 @@ def contract_problems(notebook, colab_cell: str, cells: tuple[int, int] = (15, 4
 
 def exercise_problems(notebook) -> list[str]:
     """Each exercise has a folded solution, and at least one solution is code that was run."""
-    problems, exercises, run = [], [], 0
-    inside = False
-    for number, cell in enumerate(notebook.cells):
-        for level, text in headings_in(cell):
-            if level <= 2:
-                inside = text == EXERCISES
-            elif inside and level == 3:
-                exercises.append([number, text, False])
-        if not inside or not exercises:
-            continue
-        folded = cell.cell_type == "code" and "hide-cell" in cell.metadata.get("tags", [])
-        run += folded and cell.execution_count is not None
-        if folded or (cell.cell_type == "markdown" and "{dropdown}" in cell.source):
+    problems, exercises, run, inside = [], [], 0, False
+    for number, kind, what in _steps(notebook):
+        if kind == "section":
+            inside = what == EXERCISES
+        elif inside and kind == "exercise":
+            exercises.append([number, what, False])
+        elif inside and kind == "solution" and exercises:
             exercises[-1][2] = True
+            run += what == "run"
     if not exercises:
         problems.append(f"'{EXERCISES}' has no exercise, a heading of level 3")
     for number, text, solved in exercises:
@@ -139,6 +134,19 @@ def exercise_problems(notebook) -> list[str]:
     if exercises and not run:
         problems.append("no solution is a code cell, tagged hide-cell, that was run")
     return problems
+
+
+def _steps(notebook):
+    """Yield (cell number, kind, what) for each section, exercise and solution, in order."""
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and "hide-cell" in cell.metadata.get("tags", []):
+            yield number, "solution", "run" if cell.execution_count else "not run"
+        elif cell.cell_type == "markdown":
+            prose = FENCE.sub(_directive_body, cell.source)
+            pattern = r"^(?:(#{1,3})\s+(.+?)\s*|[`:]{3,}\{dropdown\}.*)$"
+            for marks, heading in re.findall(pattern, prose, re.MULTILINE):
+                kinds = {"": "solution", "###": "exercise"}
+                yield number, kinds.get(marks, "section"), heading
 
 
 def picture_problems(notebook) -> list[str]:

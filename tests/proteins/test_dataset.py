@@ -239,6 +239,21 @@ def test_get_go_term_descriptions(world):
     assert dict(table.itertuples(index=False)) == expected
 
 
+def test_get_go_term_descriptions_are_kept_while_the_ontology_is_the_same(
+    world, tmp_path, monkeypatch, capsys
+):
+    world()
+    path = tmp_path / "names"
+    first = dataset.get_go_term_descriptions(store_path=path)
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset.ontology, "read_ontology", None)
+        pd.testing.assert_frame_equal(dataset.get_go_term_descriptions(store_path=path), first)
+    assert not capsys.readouterr().out
+    world(obo_extra=OUTDATED)
+    assert len(dataset.get_go_term_descriptions(store_path=path)) == len(first) + 1
+    assert "computed anew" in capsys.readouterr().out
+
+
 def test_name_terms_says_what_an_inner_merge_would_lose(world, capsys):
     lost = [
         ("A", "GO:0000009", "MFO"),
@@ -253,9 +268,9 @@ def test_name_terms_says_what_an_inner_merge_would_lose(world, capsys):
     pd.testing.assert_frame_equal(named.reset_index(drop=True), merged)
     assert capsys.readouterr().out == (
         "GO releases/2024-01-17, 7 terms: 7 of 11 rows named; dropped: "
-        "2 of terms that it calls obsolete (1 ids, first GO:0000009); "
-        "1 under old ids of terms that it merged into others (1 ids, first GO:0000008); "
-        "1 of ids that it does not know (1 ids, first GO:0000077)\n"
+        "2 of terms that it calls obsolete (1 distinct, first GO:0000009); "
+        "1 under old ids of terms that it merged into others (1 distinct, first GO:0000008); "
+        "1 of ids that it does not know (1 distinct, first GO:0000077)\n"
     )
     dataset.name_terms(terms, verbose=False)
     assert not capsys.readouterr().out
@@ -299,12 +314,12 @@ def test_function_table_says_what_does_not_join(world, capsys):
     assert table["EntryID"].tolist() == ["A", "B", "C"]
     printed = capsys.readouterr().out
     assert (
-        "1 rows dropped: 1 proteins are not in train_taxonomy.tsv.zip, "
-        "the first of them N (train_terms.tsv.zip, line 10)\n"
+        "1 rows dropped: of proteins that train_taxonomy.tsv.zip lacks "
+        "(1 distinct, first N in train_terms.tsv.zip, line 10)\n"
     ) in printed
     assert (
-        "1 rows dropped: 1 proteins are not in train_sequences.fasta, "
-        "the first of them S (train_terms.tsv.zip, line 11)\n"
+        "1 rows dropped: of proteins that train_sequences.fasta lacks "
+        "(1 distinct, first S in train_terms.tsv.zip, line 11)\n"
     ) in printed
     assert dataset.function_table(min_proteins=1, verbose=False).equals(table)
     assert not capsys.readouterr().out
@@ -614,6 +629,23 @@ def test_build_dataset_of_another_model_and_place(store, tmp_path):
     tables[key] = tables[key][["EntryID", "GO:1"]]
     with pytest.raises(ValueError, match="test split .* 0 columns ME: and 1 columns GO:"):
         dataset.build_dataset("me/model", str(tmp_path / "mine"))
+
+
+def test_build_dataset_joins_what_was_stored(tmp_path, use_tiny_checkpoints):
+    """With the store itself: a vector stays with its protein and functions."""
+    from dlfb.proteins.language_model import load_language_model
+
+    name = "facebook/esm2_t6_8M_UR50D"
+    tokenizer, model = load_language_model(name)
+    table = proteins_of(["MALWM" + "A" * i for i in range(10)])
+    splits = dataset.split_proteins(table.assign(**{"GO:0000002": [0, 1] * 5}))
+    for split, proteins in splits.items():
+        dataset.store_sequence_embeddings(proteins, tmp_path / f"x_{split}", tokenizer, model)
+    for split, built in dataset.build_dataset(name, tmp_path / "x").items():
+        assert built.ids.tolist() == splits[split]["EntryID"].tolist()
+        assert built.targets[:, 1].tolist() == splits[split]["GO:0000002"].tolist()
+        expected = dataset.get_mean_embeddings(splits[split]["Sequence"], tokenizer, model)
+        np.testing.assert_allclose(built.embeddings, expected, atol=1e-5)
 
 
 # Importing

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import EsmForMaskedLM, EsmModel
 from transformers.utils import logging as hf_logging
 
+from dlfb.proteins import language_model
 from dlfb.proteins.language_model import load_language_model, token_embeddings
 from dlfb.proteins.sequences import INSULIN
 
@@ -217,17 +218,25 @@ def test_without_network_the_ways_out_are_named(tmp_path, monkeypatch, function)
         assert part in str(caught.value)
 
 
-def test_a_copy_in_the_hubs_cache_needs_no_network(tiny_checkpoints, tmp_path, monkeypatch):
-    import huggingface_hub
-
+def test_a_copy_in_the_hubs_cache_needs_no_network(tiny_checkpoints, monkeypatch):
     calls = []
 
     def snapshot(name, allow_patterns, local_files_only=False):
-        calls.append(local_files_only)
-        return str(tiny_checkpoints / name)
+        calls.append((name, local_files_only))
+        return str(tiny_checkpoints / NAME)
 
     monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
-    monkeypatch.setattr("dlfb.proteins.language_model.snapshot_download", snapshot)
+    monkeypatch.setattr(language_model, "snapshot_download", snapshot)
+    _, model = load_language_model("facebook/esm2_t36_3B_UR50D")
+    assert calls == [("facebook/esm2_t36_3B_UR50D", True)]
+    assert model.dlfb_checkpoint == "facebook/esm2_t36_3B_UR50D"
+
+
+def test_the_chapters_checkpoints_come_from_their_pinned_revision(tiny_checkpoints, monkeypatch):
+    calls = []
+    monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
+    monkeypatch.setattr(
+        language_model, "checkpoint_folder", lambda n: calls.append(n) or tiny_checkpoints / n
+    )
     load_language_model(NAME)
-    assert calls == [True]
-    assert huggingface_hub.snapshot_download is not snapshot
+    assert calls == [NAME]

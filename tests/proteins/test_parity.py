@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlfb.proteins.checkpoints import PINNED_CHECKPOINTS
 from dlfb.proteins.language_model import _hub_folder, load_language_model
 
 GOLDEN = Path(__file__).parents[2] / ".." / "shared" / "data" / "esm2_reference"
@@ -15,6 +16,9 @@ SIZES = {
     "35m": ("facebook/esm2_t12_35M_UR50D", 480),
     "150m": ("facebook/esm2_t30_150M_UR50D", 640),
 }
+
+# Tests run without the person's own settings; tests/conftest.py keeps this one for us.
+CHOSEN = os.environ.get("CALLERS_CHECKPOINTS", "")
 
 pytestmark = pytest.mark.skipif(
     not GOLDEN.is_dir(), reason="the golden outputs of ../shared are not here"
@@ -53,6 +57,9 @@ def test_shapes_and_card_agree(size, use_tiny_checkpoints):
     stored = golden(size)
     card = json.loads((GOLDEN / f"fastplms_golden_esm2_{size}.json").read_text())
     assert card["checkpoint"]["repo_id"] == name
+    pinned, files = PINNED_CHECKPOINTS[name], card["checkpoint"]["files"]
+    assert card["checkpoint"]["revision"] == pinned.revision
+    assert files["model.safetensors"] == f"sha256:{pinned.sha256}"
     count, length = stored["input__input_ids"].shape
     assert stored["output__last_hidden_state"].shape == (count, length, width)
     assert stored["output__logits"].shape == (count, length, 33)
@@ -68,18 +75,19 @@ def test_shapes_and_card_agree(size, use_tiny_checkpoints):
 
 
 def real_checkpoint(name, width, monkeypatch):
-    """Return the folder setting under which the real checkpoint is found, or skip."""
+    """Set DLFB_CHECKPOINTS so that the real checkpoint is found, or skip."""
     from huggingface_hub import try_to_load_from_cache
 
-    chosen = os.environ.get("DLFB_CHECKPOINTS", "")
-    if chosen and chosen not in ("pocket", "hub"):
+    if CHOSEN and CHOSEN not in ("pocket", "hub"):
         for folder in (name, name.rsplit("/", 1)[-1], name.replace("/", "_")):
-            config = Path(chosen) / folder / "config.json"
+            config = Path(CHOSEN) / folder / "config.json"
             # The name alone proves nothing: a small stand-in may bear it.
             if config.is_file() and json.loads(config.read_text())["hidden_size"] == width:
+                monkeypatch.setenv("DLFB_CHECKPOINTS", CHOSEN)
                 return
+    revision = PINNED_CHECKPOINTS[name].revision
     cached = all(
-        isinstance(try_to_load_from_cache(name, file), str)
+        isinstance(try_to_load_from_cache(name, file, revision=revision), str)
         for file in ("config.json", "vocab.txt", "model.safetensors")
     )
     if not cached:

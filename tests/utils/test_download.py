@@ -53,7 +53,7 @@ def test_a_download_cut_at_any_byte_goes_on_from_there(server, tmp_path, cut):
 
 @pytest.mark.parametrize("lacking", ["ranges", "tags"])
 def test_without_ranges_or_tags_it_begins_anew(server, tmp_path, lacking):
-    setattr(server, lacking, False)
+    setattr(server, lacking, "")
     server.faults["/a"] = [{"cut": 20}]
     get(server, tmp_path)
     assert (tmp_path / "a").read_bytes() == BODY
@@ -209,6 +209,21 @@ def test_a_mirror_steps_in(server, tmp_path):
         download(wanted._replace(mirrors=(f"{server.url}/worse",)))
 
 
+def test_a_mirror_s_file_is_not_joined_to_another_s_beginning(server, tmp_path):
+    server.tags = "date"  # the same for both
+    server.files["/b"] = BODY[::-1]
+    server.faults["/a"] = [{"cut": 20}, {"status": 404}]
+    download(Wanted(f"{server.url}/a", tmp_path / "a", mirrors=(f"{server.url}/b",)))
+    assert (tmp_path / "a").read_bytes() == BODY[::-1]
+
+
+def test_a_date_serves_as_tag(server, tmp_path):
+    server.tags, server.faults["/a"] = "date", [{"cut": 20}]
+    get(server, tmp_path)
+    assert (tmp_path / "a").read_bytes() == BODY
+    assert server.asked("/a")[1]["If-Range"].endswith("GMT")
+
+
 def test_the_disk_is_asked_first(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10**9, 10**9, module.SPARE + 10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -225,13 +240,14 @@ def test_proxies_are_honoured(server, tmp_path, monkeypatch):
 
 
 def test_two_at_once_don_t_write_into_each_other(server, tmp_path):
-    server.faults["/a"] = [{"stall": 0.1}]
+    server.faults["/a"] = [{"stall": 0.1, "forever": True}]
     threads = [threading.Thread(target=get, args=(server, tmp_path)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert (tmp_path / "a").read_bytes() == BODY and leftovers(tmp_path) == []
+    assert server.most_at_once == 1
 
 
 def test_a_full_disk_is_told(server, tmp_path, monkeypatch):

@@ -16,7 +16,6 @@ from dlfb.utils.metric_plots import (  # noqa: E402
     plot_counts,
     plot_heat_maps,
     plot_history,
-    plot_losses,
     plot_trend,
 )
 
@@ -88,13 +87,18 @@ def test_history_has_the_loss_of_both_splits_and_a_panel_for_each_metric():
     assert_readable(figure)
 
 
-def test_history_of_chosen_metrics_and_losses_alone():
+def test_history_of_chosen_metrics_and_of_losses_alone():
     figure = plot_history(HISTORY, names=["precision"])
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "precision"]
     assert not figure.axes[0].texts
-    alone = plot_losses(HISTORY)
+    alone = plot_history(HISTORY, names=[])
     assert [line.get_label() for line in alone.axes[0].lines] == ["train", "valid"]
-    assert_readable(alone)
+    for drawn in (figure, alone):
+        assert all(ax.get_xlabel() == "step" for ax in drawn.axes)
+        assert_readable(drawn)
+    # Of an odd number of panels the first is as wide as two.
+    first, second, _ = (ax.get_position().width for ax in plot_history(HISTORY).axes)
+    assert first > 1.8 * second
 
 
 @pytest.mark.parametrize("largest", [5, 900])

@@ -72,6 +72,7 @@ ARRAYS = {
     "bfloat16": np.arange(3).astype(ml_dtypes.bfloat16),
     "objects": np.array(["MAL", None, "日本"], dtype=object),
     "mixed objects": np.array([1, "a", 2.5, (3,)], dtype=object),
+    "tuples": np.array([None, None, (3, 4), (5, 6)], dtype=object)[2:],
     "jax": jnp.arange(3.0),
     "jax bfloat16": jnp.ones(3, jnp.bfloat16),
     "jax scalar": jnp.int32(3),

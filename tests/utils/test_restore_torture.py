@@ -1,0 +1,133 @@
+"""Killed, raced, flipped, cut, full: the store holds the old result or the new one, whole."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlfb.utils import store
+from dlfb.utils.restore import load, restorable, save
+
+ROOT = Path(__file__).parents[2]
+RUNS = []
+
+
+def torture(name, folder) -> str:
+    """Run one torture of ``torture.py`` and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.utils.torture", name, str(folder)],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_killed_at_200_random_instants(tmp_path):
+    assert "200 kills" in torture("killed_at_random_instants", tmp_path)
+
+
+def test_killed_at_every_line_of_a_save(tmp_path):
+    assert "lines:" in torture("killed_at_every_line", tmp_path)
+
+
+def test_two_and_eight_processes_compute_once(tmp_path):
+    assert "computed once" in torture("computed_once", tmp_path)
+
+
+def test_a_dead_holder_frees_the_lock_and_a_living_one_is_waited_for(tmp_path):
+    out = torture("a_dead_holder_frees_the_lock_and_a_living_one_is_waited_for", tmp_path)
+    assert out.startswith("Waiting for another process that is computing the result for")
+
+
+def test_full_disk(tmp_path):
+    torture("full_disk", tmp_path)
+
+
+def test_read_only_folder(tmp_path):
+    torture("read_only_folder", tmp_path)
+
+
+def slow(n):
+    RUNS.append(n)
+    return {"n": n, "table": np.arange(20) * n, "text": "MALWM"}
+
+
+def test_eight_threads_compute_once(tmp_path):
+    RUNS.clear()
+    with ThreadPoolExecutor(8) as threads:
+        results = list(
+            threads.map(lambda _: restorable(slow)(2, store_path=tmp_path / "x"), "8" * 8)
+        )
+    assert RUNS == [2] and all(r["table"][1] == 2 for r in results)
+
+
+def test_any_flipped_byte_and_any_cut_is_noticed(tmp_path):
+    path = save(slow(3), tmp_path / "x")
+    whole = path.read_bytes()
+    damaged = [whole[:i] for i in range(len(whole))] + [whole + b"\0"]
+    for i in range(len(whole)):
+        flip = (1, 0x20, 0xFF)[i % 3]  # A bit, a letter's case, all.
+        damaged.append(whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :])
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(store.Damaged):
+            store.read(path)
+    path.write_bytes(whole)
+    assert load(path)["n"] == 3
+
+
+def test_a_damaged_store_is_set_aside_named_and_computed_anew(tmp_path, capsys):
+    path = tmp_path / "mlp.dlfb"
+    contents = []
+    for n in range(6):
+        first = restorable(slow)(3, store_path=tmp_path / "mlp")
+        assert capsys.readouterr().out == ""
+        contents.append(path.read_bytes()[: -n - 1])
+        path.write_bytes(contents[-1])
+        os.utime(path, (n, n))
+        again = restorable(slow)(3, store_path=tmp_path / "mlp")
+        assert (again["table"] == first["table"]).all()
+        line = capsys.readouterr().out
+        assert line.count("\n") == 1 and "its checksum does not agree with its content" in line
+        assert "set aside as mlp.dlfb." in line and ".damaged, and slow() is run." in line
+    aside = sorted(tmp_path.glob("*.damaged"))
+    assert len(aside) == 3 and {p.read_bytes() for p in aside} == set(contents[-3:])
+
+
+def test_a_failure_within_a_save_leaves_the_old_result(tmp_path, monkeypatch):
+    restorable(slow)(1, store_path=tmp_path / "x")
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fails)
+            with pytest.warns(UserWarning, match="could not be kept.*No space left"):
+                assert restorable(slow)(2, store_path=tmp_path / "x")["n"] == 2
+        assert load(tmp_path / "x")["n"] == 1
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".x.dlfb.lock", "x.dlfb"]
+
+
+def test_what_a_killed_writer_left_is_swept_away(tmp_path):
+    for name in (".x.dlfb.1-abc.tmp", ".y.dlfb.1-abc.tmp", "x.dlfb.tmp"):
+        (tmp_path / name).touch()
+    restorable(slow)(1, store_path=tmp_path / "x")
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {"x.dlfb", ".x.dlfb.lock", ".y.dlfb.1-abc.tmp", "x.dlfb.tmp"}
+
+
+def test_where_files_cannot_be_locked_it_is_kept_all_the_same(tmp_path, monkeypatch):
+    import filelock
+
+    def refuses(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuses)
+    restorable(slow)(1, store_path=tmp_path / "x")
+    assert load(tmp_path / "x")["n"] == 1
