@@ -133,6 +133,14 @@ def save_pictures(notebook, folder: Path) -> None:
             (folder / f"{label}.png").write_bytes(base64.b64decode(image))
 
 
+def remembered(real: dict | None) -> dict | None:
+    """Keep the run on real proteins beside its figures; return the kept one where none was made."""
+    kept = ROOT / "_static" / "results" / "real.json"
+    if real is not None:
+        kept.write_text(json.dumps(real, indent=1) + "\n", encoding="utf8")
+    return real or (json.loads(kept.read_text(encoding="utf8")) if kept.exists() else None)
+
+
 def write_report(path: Path, real: dict | None, pocket: dict) -> None:
     """Write results.md from what the two runs returned."""
     real_facts = real["facts"] if real else {}
@@ -209,8 +217,8 @@ def main() -> None:
         pictures = ROOT / "_static" / "results"
         real["facts"], real["seconds"] = run_pages(environment, pictures)
     else:
-        print(f"{args.assets} is not there: the column of real proteins stays empty.")
-    write_report(args.output, real, pocket)
+        print(f"{args.assets} is not there: the column of real proteins stays as it was.")
+    write_report(args.output, remembered(real), pocket)
     print(f"wrote {args.output}")
 
 

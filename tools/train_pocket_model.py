@@ -364,15 +364,16 @@ def save(path, model, optimizers, done):
 def simulated_relatives(seed, total=30000):
     """Return simulated members of the pocket families, none of which the edition ships.
 
-    Every family has the same share, so that the rare ones of the edition are known as well.
+    Every family has the same share, so that the rare ones of the edition are known as well; but
+    insulin's, which page 04 asks about, has ten shares.
     """
     from dlfb.pocket.families import families, generator, grow
 
     every = families()
     relatives = []
     for family in every:
-        members = grow(family, total // len(every), generator(9001 + seed, family.name))
-        relatives += members
+        n = total // len(every) * (10 if family.name == "insulin" else 1)
+        relatives += grow(family, n, generator(9001 + seed, family.name))
     return sorted(set(relatives) - shipped_sequences())
 
 

@@ -27,8 +27,7 @@ def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
 
     Parameters
     ----------
-    path : path, optional
-        Default: ``assets("proteins/datasets/go-basic.obo")``.
+    path : path, by default ``assets("proteins/datasets/go-basic.obo")``
 
     Returns
     -------
@@ -160,7 +159,6 @@ def propagate(
         _report(given, kinds, kinds[given_codes], data_version(graph))
     columns = np.array([column_of.get(term, -1) for term in current], dtype=int)[given_codes]
     rows, columns = rows[columns >= 0], columns[columns >= 0]
-
     pairs = [(i, j) for i in np.unique(columns) for j in _line_of(graph, live[i], column_of)]
     closure = _ones(*np.array(pairs, dtype=int).reshape(-1, 2).T, (len(live), len(live)))
     implied = _ones(rows, columns, (len(proteins), len(live))) @ closure

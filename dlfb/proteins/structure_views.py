@@ -25,13 +25,23 @@ _LETTERS = {**{k.upper(): v for k, v in protein_letters_3to1_extended.items()}, 
 _PROPERTIES = {"chain": "chain", "residue class": "resn", "secondary structure": "ss"}
 
 
+class StructureView(py3Dmol.view):
+    """A ``py3Dmol.view`` that a notebook stores once, as HTML; py3Dmol would store it twice."""
+
+    def _repr_html_(self) -> str:
+        return self._make_html()
+
+    def __repr__(self) -> str:
+        return "A structure to turn with the mouse."
+
+
 def view_structure(
     structure: str,
     style: str = "cartoon",
     color: str = "spectrum",
     width: int = 640,
     height: int = 480,
-) -> py3Dmol.view:
+) -> "StructureView":
     """Return a view of a structure that can be turned with the mouse.
 
     Parameters
@@ -48,8 +58,8 @@ def view_structure(
 
     Returns
     -------
-    py3Dmol.view
-        Shown where it is the last line of a notebook's cell. It holds the
+    StructureView
+        A ``py3Dmol.view``. Shown where it is the last line of a notebook's cell. It holds the
         atoms that the style needs, so a notebook stays small.
 
     Raises
@@ -64,7 +74,7 @@ def view_structure(
         )
     structure = checked(structure, "view_structure")
     kind = _kind(structure)
-    view = py3Dmol.view(width=width, height=height)
+    view = StructureView(width=width, height=height)
     view.addModel(_slim(structure) if kind == "pdb" and style == "cartoon" else structure, kind)
     if color == "spectrum":
         coloring = {"color": "spectrum"}

@@ -21,7 +21,7 @@ def test_it_sets_figures_and_tables(settings_put_back):
     assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(PALETTE)
     assert not mpl.rcParams["axes.spines.top"]
     assert mpl.rcParams["font.size"] >= 10
-    table = pd.DataFrame(np.random.default_rng(0).random((100, 50)))
+    table = pd.DataFrame(np.random.default_rng(0).random((20, 50)))
     assert len(repr(table).splitlines()) <= 6 + 4
     assert max(map(len, repr(table).splitlines())) <= 100
 

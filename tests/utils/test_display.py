@@ -41,7 +41,12 @@ def test_wrapped_functions_show_what_was_written(capsys):
     def wrapper(*args):
         return teach(*args)
 
-    for wrapped in (wrapper, functools.partial(teach, 2), jax.jit(teach)):
+    class Wrapper:
+        def __call__(self, *args):
+            return teach(*args)
+
+    instance = functools.update_wrapper(Wrapper(), teach)
+    for wrapped in (wrapper, instance, functools.partial(teach, 2), jax.jit(teach)):
         display(wrapped)
         assert capsys.readouterr().out.startswith("def teach(x):")
 
