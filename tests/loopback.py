@@ -15,7 +15,8 @@ class Loopback:
 
     A fault is a dictionary: ``cut`` (send that many bytes, then close), ``status`` (with
     ``headers``), ``html`` (a page with that content type), ``redirect`` (to an address),
-    ``stall`` (seconds before the second half), ``announce`` (a false Content-Length).
+    ``wait`` and ``stall`` (seconds before the answer, or before its second half), ``announce``
+    (a false Content-Length).
     ``"forever": True`` keeps a fault for all later requests.
     """
 
@@ -64,6 +65,7 @@ class Loopback:
         faults = self.faults[path]
         fault = {} if not faults else faults[0] if faults[0].get("forever") else faults.pop(0)
         handler.close_connection = True
+        time.sleep(fault.get("wait", 0))
         if "redirect" in fault:
             return self._send(handler, 302, b"", {"Location": fault["redirect"]})
         if "status" in fault:

@@ -143,7 +143,8 @@ def test_a_failure_leaves_what_was_there_and_is_told(server, tmp_path, capsys, f
     newer = {name: data + b"\n! newer" for name, data in FILES.items()}
     publish(server, newer)
     server.ranges = False
-    server.faults["/proteins/datasets/go-basic.obo"] = [{**fault, "forever": True}]
+    late = {"wait": 0.1, "forever": True}  # when the others are done
+    server.faults["/proteins/datasets/go-basic.obo"] = [{**fault, **late}]
     assert run(server, tmp_path) == 1
     told = capsys.readouterr().err
     assert told.startswith("dlfb-provision: ") and told.count("\n") == 1
@@ -152,8 +153,12 @@ def test_a_failure_leaves_what_was_there_and_is_told(server, tmp_path, capsys, f
     assert run(server, tmp_path, "--check") == 0
     assert {n: d for n, d in content(tmp_path).items() if ".incoming" not in n} == PROTEINS
     # The next run takes up what this one had fetched.
+    staged = tmp_path / "proteins/.incoming/book"
+    done = [name for name, data in newer.items() if (staged / name).is_file()]
     server.faults.clear()
+    server.requests.clear()
     assert run(server, tmp_path) == 0
+    assert not {"/" + name for name in done} & {path for _, path, _ in server.requests}
     assert content(tmp_path) == {n: d for n, d in newer.items() if n in PROTEINS}
 
 
