@@ -22,6 +22,7 @@ import pytest
 import torch
 from flax.core import FrozenDict
 
+from dlfb.utils.code import digest
 from dlfb.utils.fingerprint import fingerprint
 from tests.utils.keeping import Network, new_state, one_step
 
@@ -95,6 +96,7 @@ def used_tokenizer():
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}, index=[3, 4])
 HELPED = "def g(x): return x {} 1\n\ndef f(x): return g(x)"
+CACHED = "import functools\n\n@functools.cache\n" + HELPED
 
 # Each line: what it is, a value, and values that differ from it and from one another.
 DIFFERENT = {
@@ -124,6 +126,7 @@ DIFFERENT = {
     "default": [lambda x=1: x, lambda x=2: x, lambda *, x=1: x, lambda x=Dataset: x],
     "code": [lambda x: x + 1, lambda x: x - 1, lambda x: x + 2, lambda y: y + 1],
     "helper": [compiled(HELPED.format("+")), compiled(HELPED.format("-"))],
+    "helper that is wrapped": [compiled(CACHED.format("+")), compiled(CACHED.format("-"))],
     "partial": [functools.partial(max, 1), functools.partial(max, 2), functools.partial(min, 1)],
     "function": [len, max, np.exp, np.sin, np.mean, jax.nn.gelu, jax.nn.relu, Setting, Place],
     "method": [Setting(0.1).__init__, Setting(0.2).__init__, [1].count, [2].count],
@@ -189,6 +192,10 @@ def test_code_that_flax_wraps_is_seen():
     before = fingerprint(Other(4))
     Other.extra = lambda self, x: x
     assert len({first, before, fingerprint(Other(4))}) == 3
+
+
+def test_where_one_text_ends_and_the_next_begins_counts():
+    assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("abc", "")}) == 4
 
 
 def test_circles_end():

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import typing
 import warnings
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_the_same_is_computed_once_and_restored_bit_for_bit(path, capsys):
     assert files(path) == ["mlp.dlfb"]
     out = capsys.readouterr()
     assert out.out == out.err == ""
+
+
+class Scores(typing.NamedTuple):
+    auprc: np.ndarray
+
+
+def score(n):
+    return Scores(np.ones(n))
+
+
+def test_a_named_tuple_that_the_function_knows_comes_back_as_itself(path):
+    restorable(score)(2, store_path=path)
+    assert same(restorable(score)(2, store_path=path), Scores(np.ones(2)))
 
 
 def test_without_a_path_the_function_is_just_called(path):

@@ -1,6 +1,7 @@
 """Killed, raced, flipped, cut, full: the store holds the old result or the new one, whole."""
 
 import os
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,24 @@ def test_a_failure_within_a_save_leaves_the_old_result(tmp_path, monkeypatch):
                 assert restorable(slow)(2, store_path=tmp_path / "x")["n"] == 2
         assert load(tmp_path / "x")["n"] == 1
         assert sorted(p.name for p in tmp_path.iterdir()) == [".x.dlfb.lock", "x.dlfb"]
+
+
+def test_the_file_is_flushed_before_it_is_renamed_and_the_folder_after(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def flush(handle):
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def rename(*names):
+        done.append("rename")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    save(1, tmp_path / "x")
+    assert done == ["file", "rename", "folder"]
 
 
 def test_what_a_killed_writer_left_is_swept_away(tmp_path):
