@@ -8,7 +8,6 @@ the vectors of facebook/esm2_t6_8M_UR50D where the reference data have them.
 """
 
 import argparse
-import gzip
 import json
 import math
 import os
@@ -73,12 +72,11 @@ def probe(features, targets):
     folds = StratifiedKFold(5, shuffle=True, random_state=42)
     best = 0.0
     for strength in (0.01, 0.1, 1.0):
-        classifier = make_pipeline(
-            StandardScaler(), LogisticRegression(C=strength, max_iter=1000)
-        )
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
         scores = [
             average_precision_score(
-                y, cross_val_predict(classifier, features, y, cv=folds, method="predict_proba")[:, 1]
+                y,
+                cross_val_predict(classifier, features, y, cv=folds, method="predict_proba")[:, 1],
             )
             for y in targets.T
         ]
@@ -98,7 +96,9 @@ def mlp(table, features_of):
     splits = {}
     for name, part in split_proteins(table).items():
         targets = part[terms].to_numpy(np.float32)
-        splits[name] = Split(features_of(part), targets, part["EntryID"].to_numpy(object), np.array(terms, object))
+        splits[name] = Split(
+            features_of(part), targets, part["EntryID"].to_numpy(object), np.array(terms, object)
+        )
     state = Model(num_targets=len(terms)).create_train_state(
         rng=jax.random.PRNGKey(42), dummy_input=splits["train"].embeddings[:1], tx=optax.adam(0.001)
     )
@@ -107,9 +107,11 @@ def mlp(table, features_of):
     proteins = per_protein_metrics(splits["valid"].targets, probs).mean()
     by_term = per_term_metrics(splits["valid"].targets, probs).mean()
     return {
-        "MLP auPRC, over proteins": proteins["auprc"], "MLP auROC, over proteins": proteins["auroc"],
-        "MLP auPRC, over terms": by_term["auprc"], "MLP auROC, over terms": by_term["auroc"],
-    }  # fmt: skip
+        "MLP auPRC, over proteins": proteins["auprc"],
+        "MLP auROC, over proteins": proteins["auroc"],
+        "MLP auPRC, over terms": by_term["auprc"],
+        "MLP auROC, over terms": by_term["auroc"],
+    }
 
 
 def location(features, labels):
@@ -166,7 +168,9 @@ def main():
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     if not (args.data / "lm_corpus").is_dir():
-        sys.exit(f"{args.data} has no lm_corpus/: the real proteins to judge the model on are missing.")
+        sys.exit(
+            f"{args.data} has no lm_corpus/: the real proteins to judge the model on are missing."
+        )
     os.environ["DLFB_ASSETS"] = str(args.data / "cafa6")
     torch.manual_seed(0)
 
@@ -198,15 +202,20 @@ def main():
     places = locations_of(args.data)
     table = function_table(verbose=False)
 
+    counts = composition_features(split_proteins(table)["train"]["Sequence"])
     rows = {}
     rows["residue composition"] = {
         "pseudo-perplexity, human": composition_perplexity(human, known),
         "pseudo-perplexity, others": composition_perplexity(others, known),
         "probe auPRC": probe(composition_features(reference_sequences)[:, :20], targets),
-        "location, 1-NN": location(composition_features(places["Sequence"])[:, :20], places["location"].to_numpy()),
-        **mlp(table, lambda part, train=split_proteins(table)["train"]: standardize(
-            composition_features(part["Sequence"]), composition_features(train["Sequence"]))),
-    }  # fmt: skip
+        "location, 1-NN": location(
+            composition_features(places["Sequence"])[:, :20], places["location"].to_numpy()
+        ),
+        **mlp(
+            table,
+            lambda part: standardize(composition_features(part["Sequence"]), counts),
+        ),
+    }
     for name, model in models.items():
         embed = lambda s, model=model: get_mean_embeddings(list(s), tokenizer, model.esm)  # noqa: E731
         rows[name] = {
@@ -215,20 +224,21 @@ def main():
             "probe auPRC": probe(embed(reference_sequences), targets),
             "location, 1-NN": location(embed(places["Sequence"]), places["location"].to_numpy()),
             "BLOSUM62 agreement": blosum_agreement(
-                model.esm.embeddings.word_embeddings.weight.detach().numpy()),
+                model.esm.embeddings.word_embeddings.weight.detach().numpy()
+            ),
             **mlp(table, lambda part, embed=embed: embed(part["Sequence"])),
-        }  # fmt: skip
+        }
     rows["ESM2 8M (reference vectors)"] = {"probe auPRC": probe(vectors, targets)}
 
     result = pd.DataFrame(rows).round(3).astype(object)
     result = result.where(result.notna(), "—")
     leucine, other, runner_up = insulin_leucine(trained, tokenizer)
     text = result.to_markdown() + (
-        f"\n\n{len(human)} human and {len(others)} other proteins of held-out clusters; {len(reference_ids)} "
-        f"reference proteins and {targets.shape[1]} terms; {len(places)} proteins of one location; "
-        f"{len(table)} human proteins with {table.shape[1] - 3} functions. Insulin's residue 29: leucine "
-        f"{leucine:.2f}, next {other} {runner_up:.2f}.\n"
-    )  # fmt: skip
+        f"\n\n{len(human)} human and {len(others)} other proteins of held-out clusters; "
+        f"{len(reference_ids)} reference proteins and {targets.shape[1]} terms; "
+        f"{len(places)} proteins of one location; {len(table)} human proteins with {table.shape[1] - 3} functions. "
+        f"Insulin's residue 29: leucine {leucine:.2f}, next {other} {runner_up:.2f}.\n"
+    )
     print(text)
     if args.output:
         args.output.write_text(text)

@@ -1,7 +1,7 @@
 """make results: runs the pages and sets what they computed beside the printed book's figures.
 
-    python tools/results.py                                       pocket, and real proteins where they are
-    python tools/results.py --assets DIR --checkpoints hub        real proteins from elsewhere, other models
+    python tools/results.py                                  pocket, and real proteins if there
+    python tools/results.py --assets DIR --checkpoints hub   real proteins and models of your own
 
 The pages themselves are executed, on the pocket edition and on real proteins (``--assets``, a
 folder in the full edition's layout; by default ``../shared/data/cafa6`` where that is there). At
@@ -26,7 +26,11 @@ from run_pages import PAGES, ROOT, read_text_half
 # page -> (fact, the book's figure, an expression over the page's variables at its end)
 FACTS = {
     "01": [
-        ("structures at hand", "insulin, collagen, proteasome", "', '.join(available_structures().values())"),
+        (
+            "structures at hand",
+            "insulin, collagen, proteasome",
+            "', '.join(available_structures().values())",
+        ),
     ],
     "02": [
         ("residues of the insulin precursor", "110", "len(INSULIN)"),
@@ -38,12 +42,23 @@ FACTS = {
         ("token embeddings", "(33, 1280)", "tuple(embeddings.shape)"),
     ],
     "04": [
-        ("P(L) at residue 29 of insulin", "high", "round(float(predictor.predict(insulin, 29)['L']), 2)"),
-        ("first guesses at residue 26 (N)", "A, T, S",
-         "', '.join(predictor.predict(insulin, 26).sort_values(ascending=False).index[:3])"),
+        (
+            "P(L) at residue 29 of insulin",
+            "high",
+            "round(float(predictor.predict(insulin, 29)['L']), 2)",
+        ),
+        (
+            "first guesses at residue 26 (N)",
+            "A, T, S",
+            "', '.join(predictor.predict(insulin, 26).sort_values(ascending=False).index[:3])",
+        ),
     ],
     "05": [
-        ("extracellular candidates", "164", "int((candidates['location'] == 'extracellular').sum())"),
+        (
+            "extracellular candidates",
+            "164",
+            "int((candidates['location'] == 'extracellular').sum())",
+        ),
         ("membrane candidates", "65", "int((candidates['location'] == 'membrane').sum())"),
         ("embeddings of the sample", "(20, 320) each", "tuple(sample_embeddings.shape)"),
     ],
@@ -56,12 +71,19 @@ FACTS = {
         ("human MFO rows", "152,526", "len(human_mfo)"),
         ("terms in at least 50 proteins", "303", "table.shape[1] - 3"),
         ("proteins of at most 500 residues", "5,957", "len(table)"),
-        ("train / valid / test", "3,574 / 1,191 / 1,192", "' / '.join(f'{len(s):,}' for s in splits.values())"),
+        (
+            "train / valid / test",
+            "3,574 / 1,191 / 1,192",
+            "' / '.join(f'{len(s):,}' for s in splits.values())",
+        ),
         ("embedded training set", "(3574, 946)", "tuple(train_embeddings.shape)"),
     ],
     "07": [
-        ("best function by auPRC", "GO:0004930 (.949)",
-         "f\"{term_metrics.index[0]} ({term_metrics['auprc'].iloc[0]:.3f})\""),
+        (
+            "best function by auPRC",
+            "GO:0004930 (.949)",
+            "f\"{term_metrics.index[0]} ({term_metrics['auprc'].iloc[0]:.3f})\"",
+        ),
     ],
     "08": [
         (f"{metric}, {label}", book, f"f\"{{comparison.loc['{metric}', '{column}']:.3f}}\"")
@@ -73,16 +95,32 @@ FACTS = {
             "auroc": (".500", ".536", "—", "—", ".883", ".879"),
         }.items()
         for (label, column), book in zip(
-            [("coin flip", "coin flip"), ("proportional guess", "proportional guess"),
-             ("term frequency", "term frequency"), ("composition MLP", "composition"),
-             ("model, valid", "model (valid)"), ("model, test", "model (test)")],
-            row, strict=True)
-    ] + [
-        (f"auprc over functions, {label}", "—", f"f\"{{term_comparison.loc['auprc', '{column}']:.3f}}\"")
-        for label, column in [("term frequency", "term frequency"), ("composition MLP", "composition"),
-                              ("model, valid", "model (valid)"), ("model, test", "model (test)")]
+            [
+                ("coin flip", "coin flip"),
+                ("proportional guess", "proportional guess"),
+                ("term frequency", "term frequency"),
+                ("composition MLP", "composition"),
+                ("model, valid", "model (valid)"),
+                ("model, test", "model (test)"),
+            ],
+            row,
+            strict=True,
+        )
+    ]
+    + [
+        (
+            f"auprc over functions, {label}",
+            "—",
+            f"f\"{{term_comparison.loc['auprc', '{column}']:.3f}}\"",
+        )
+        for label, column in [
+            ("term frequency", "term frequency"),
+            ("composition MLP", "composition"),
+            ("model, valid", "model (valid)"),
+            ("model, test", "model (test)"),
+        ]
     ],
-}  # fmt: skip
+}
 
 # figure of the book -> what to say of ours
 FIGURES = {
@@ -109,9 +147,11 @@ def run_pages(environment: dict[str, str], pictures: Path | None) -> tuple[dict,
             notebook.cells.append(nbformat.v4.new_code_cell(source))
             began = time.perf_counter()
             NotebookClient(
-                notebook, timeout=1800, kernel_name="python3",
+                notebook,
+                timeout=1800,
+                kernel_name="python3",
                 resources={"metadata": {"path": str(PAGES)}},
-            ).execute()  # fmt: skip
+            ).execute()
             seconds[text_half.stem] = time.perf_counter() - began
             print(f"{seconds[text_half.stem]:6.1f} s  {text_half.stem}", flush=True)
             printed = "".join(o.get("text", "") for o in notebook.cells[-1].outputs)
@@ -166,12 +206,22 @@ def write_report(path: Path, real: dict | None, pocket: dict) -> None:
         lines += ["## Figures of the run on real proteins", ""]
         for label, words in FIGURES.items():
             alt = words.rstrip(".") + ", computed on real proteins"
-            lines += [f"```{{figure}} _static/results/{label}.png", f":alt: {alt}", ":width: 90%", "", words, "```", ""]
+            lines += [
+                f"```{{figure}} _static/results/{label}.png",
+                f":alt: {alt}",
+                ":width: 90%",
+                "",
+                words,
+                "```",
+                "",
+            ]
     lines += ["## Time", "", "| page | real proteins, s | pocket, s |", "|---|---|---|"]
     for page, seconds in pocket["seconds"].items():
         there = f"{real['seconds'][page]:.0f}" if real else "—"
         lines.append(f"| {page} | {there} | {seconds:.0f} |")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "jax", "flax", "numpy"))
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("torch", "transformers", "jax", "flax", "numpy")
+    )
     lines += ["", f"Two shared CPU cores; Python {sys.version.split()[0]}, {packages}.", ""]
     path.write_text("\n".join(lines), encoding="utf8")
 
@@ -191,7 +241,9 @@ WHY = """\
 
 
 def thousands(value: str) -> str:
-    """Return a whole number with separators, anything else as it is."""
+    """Return a whole number with separators, NaN in words, anything else as it is."""
+    if value == "nan":
+        return "undefined"
     return f"{int(value):,}" if str(value).isdigit() else str(value)
 
 
@@ -200,9 +252,11 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=ROOT.parent / "shared/data/cafa6")
     parser.add_argument("--checkpoints", default="pocket", help="pocket, hub or a folder")
     parser.add_argument(
-        "--data", default="CAFA6 annotation of real human proteins, with the pocket edition's own "
-        "small language model in place of ESM2", help="what the real run's data and models are",
-    )  # fmt: skip
+        "--data",
+        default="CAFA6 annotation of real human proteins, with the pocket edition's own "
+        "small language model in place of ESM2",
+        help="what the real run's data and models are",
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "results.md")
     args = parser.parse_args()
     pocket = {"data": "simulated proteins and the pocket edition's small language model"}

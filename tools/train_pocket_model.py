@@ -36,11 +36,18 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from transformers import EsmConfig, EsmForMaskedLM
 
-VOCABULARY = (
-    "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>"
-).split()
+VOCABULARY = [
+    "<cls>",
+    "<pad>",
+    "<eos>",
+    "<unk>",
+    *"LAGVSERTIDPKQNFYMHWCXBUZO.-",
+    "<null_1>",
+    "<mask>",
+]
 CLS, EOS, MASK = 0, 2, 32
 FIRST_RESIDUE, LAST_RESIDUE = 4, 23  # L .. C, the twenty standard amino acids
 MASKED_SHARE = 0.15
@@ -286,7 +293,11 @@ def stream(proteins, weights, stages, args, rank, done):
             corrupted, positions = corrupt(batch, rng)
             if len(positions):
                 target = batch.reshape(-1)[positions].astype(np.int64)
-                yield torch.from_numpy(corrupted), torch.from_numpy(positions), torch.from_numpy(target)
+                yield (
+                    torch.from_numpy(corrupted),
+                    torch.from_numpy(positions),
+                    torch.from_numpy(target),
+                )
 
 
 def train(rank, args):
@@ -349,8 +360,10 @@ def train(rank, args):
         if done["steps"] % args.save_every == 0 or done["tokens"] >= args.tokens:
             if rank == 0:
                 save(newest, model, optimizers, done)
-            say(f"held-out perplexity at {done['tokens'] / 1e6:.2f}M tokens: human "
-                f"{perplexity(model, human):.2f}, others {perplexity(model, other):.2f}")  # fmt: skip
+            say(
+                f"held-out perplexity at {done['tokens'] / 1e6:.2f}M tokens: human "
+                f"{perplexity(model, human):.2f}, others {perplexity(model, other):.2f}"
+            )
 
 
 def save(path, model, optimizers, done):
@@ -394,6 +407,10 @@ def export(args):
     model.load_state_dict(saved["model"])
     args.export.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(args.export)
+    # Rotary frequencies are computed, not learned; rounded to fp16 in the file they would be wrong.
+    path = args.export / "model.safetensors"
+    weights = {k: v for k, v in load_file(path).items() if "inv_freq" not in k}
+    save_file(weights, path, metadata={"format": "pt"})
     (args.export / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     EsmTokenizer(str(args.export / "vocab.txt")).save_pretrained(args.export)
     (args.export / "training.json").write_text(json.dumps(saved["done"], indent=2) + "\n")
@@ -414,7 +431,9 @@ def check(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", type=Path, default=Path("../shared/data/lm_corpus/corpus.fasta.gz"))
+    parser.add_argument(
+        "--corpus", type=Path, default=Path("../shared/data/lm_corpus/corpus.fasta.gz")
+    )
     parser.add_argument("--work", type=Path, required=True, help="clusters, checkpoints")
     parser.add_argument("--tokens", type=float, default=40e6, help="the whole budget, in tokens")
     parser.add_argument("--hidden", type=int, default=192)

@@ -6,6 +6,8 @@ from typing import Any
 
 # dtypes that NumPy knows only through ml_dtypes, which comes with JAX.
 _EXTRA_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+# Earlier releases of JAX answer with these tags, which they do not take back.
+_KEY_KINDS = {"fry": "threefry2x32", "urbg": "unsafe_rbg"}
 
 
 def as_array(value: Any) -> tuple[str, Any] | None:
@@ -23,7 +25,9 @@ def as_array(value: Any) -> tuple[str, Any] | None:
         found = "scalar", np.asarray(value)
     elif isinstance(value, getattr(jax, "Array", ())):
         if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
-            return f"key:{jax.random.key_impl(value)}", np.asarray(jax.random.key_data(value))
+            kind = str(jax.random.key_impl(value))
+            kind = _KEY_KINDS.get(kind, kind)
+            return f"key:{kind}", np.asarray(jax.random.key_data(value))
         found = "jax", np.asarray(value)
     elif torch and type(value) in (torch.Tensor, torch.nn.Parameter):
         flat = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)

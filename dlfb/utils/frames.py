@@ -59,8 +59,10 @@ def unpack(node: dict, part: Callable[[str], Any]) -> Any:
         case "multi index":
             return pd.MultiIndex(part("levels"), part("codes"), names=part("names"))
         case "string":
-            missing = pd.NA if node["missing"] == "NA" else float("nan")
-            return pd.array(part("values"), dtype=pd.StringDtype(node["storage"], na_value=missing))
+            # pandas 2.2 knows no na_value, and has a storage of its own for texts with NaN.
+            with_na = node["missing"] == "NA" or node["storage"] == "pyarrow_numpy"
+            na_value = {} if with_na else {"na_value": float("nan")}
+            return pd.array(part("values"), dtype=pd.StringDtype(node["storage"], **na_value))
         case "category":
             return pd.Categorical.from_codes(part("codes"), part("categories"), node["ordered"])
         case "masked":

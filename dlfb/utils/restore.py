@@ -41,7 +41,7 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
     Used as ``restorable(train)(..., store_path=path)`` or as a decorator. With a
     ``store_path``, the result is kept in that file (``.dlfb`` is appended) and
     restored when the same is asked again; ``force=True`` computes it anew. Without
-    one, the function is just called.
+    one, the function is just called. Its name, documentation and signature stay.
 
     Results may hold arrays (NumPy, JAX, torch), pandas tables, numbers, text, and
     lists, tuples, named tuples, dicts and sets of these. A trained state, such as
@@ -56,16 +56,11 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
         What counts as the version of `function`. By default its code, with that of
         the functions of its module that it calls, so that editing them computes anew.
 
-    Returns
-    -------
-    callable
-        With the name, documentation and signature of `function`, and the two keywords.
-
     Raises
     ------
     TypeError
-        When called with a ``store_path``, if an argument can't be fingerprinted
-        (the error names it); or if `function` has such a keyword of its own.
+        If `function` has such a keyword of its own; and, when called with a
+        ``store_path``, if an argument can't be fingerprinted. The error names it.
 
     Notes
     -----
@@ -112,14 +107,8 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
 def save(value: Any, path: str | Path) -> Path:
     """Keep a value at `path`, without a key: for results that are handed to others.
 
-    :func:`restorable` takes such a file as it is and says that it was not checked.
-
-    Raises
-    ------
-    TypeError
-        If part of `value` can't be kept exactly.
-    OSError
-        If the file can't be written.
+    :func:`restorable` takes such a file as it is and says that it was not checked. The
+    file's path is returned. What can't be kept exactly is a ``TypeError``.
     """
     file = store.store_file(path)
     tree, arrays = packing.pack(value)
@@ -136,7 +125,7 @@ def load(path: str | Path, like: Any = None) -> Any:
     path : str or Path
         Where :func:`save` or a restorable function kept it.
     like : object, optional
-        A state of the same structure, or a container with one, to restore a state into.
+        A state to restore a state into, of the same structure, or a container with one.
 
     Raises
     ------
@@ -197,11 +186,8 @@ def _unpacked(record: store.Record, like: Any) -> Any:
 
 
 def _difference(old: dict, new: dict, path: Path) -> str:
-    """Say in a line what was asked otherwise when the result at `path` was made.
-
-    The line names the file and not its folder, so that a page that shows it says the same
-    on every machine.
-    """
+    """Say what was asked otherwise when the result at `path` was made."""
+    # Without the folder, so that a page that shows this line says the same on every machine.
     if old.get("function") != new["function"]:
         return f"the result kept in {path.name} is one of {old.get('function')}()."
     before, now = old.get("arguments", {}), new["arguments"]
@@ -251,13 +237,11 @@ def _with_keywords(signature: inspect.Signature, name: str) -> inspect.Signature
             f"restorable({name}): the function has a parameter {taken.pop()!r} of its own, which "
             "restorable would add. Give it another name."
         )
-    parameters = list(signature.parameters.values())
+    only, last = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
     added = [
-        inspect.Parameter("store_path", inspect.Parameter.KEYWORD_ONLY, default=None),
-        inspect.Parameter("force", inspect.Parameter.KEYWORD_ONLY, default=False),
+        inspect.Parameter("store_path", only, default=None),
+        inspect.Parameter("force", only, default=False),
     ]
-    last = parameters[-1:] if parameters and parameters[-1].kind == _VAR_KEYWORD else []
-    return signature.replace(parameters=parameters[: len(parameters) - len(last)] + added + last)
-
-
-_VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
+    # The sort keeps the order within a kind, and puts **kwargs last.
+    parameters = sorted([*signature.parameters.values(), *added], key=lambda p: p.kind == last)
+    return signature.replace(parameters=parameters)

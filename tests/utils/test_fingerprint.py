@@ -1,6 +1,7 @@
 """Equal content, equal fingerprint; any change of content, another."""
 
 import dataclasses
+import datetime
 import enum
 import functools
 import json
@@ -57,6 +58,31 @@ class Layer(torch.nn.Module):
 
     def forward(self, x):
         return self.dropout(self.linear(x)) * self.scale
+
+
+class Configured(torch.nn.Module):
+    def __init__(self, **settings):
+        super().__init__()
+        self.config = types.SimpleNamespace(to_dict=lambda: settings)
+
+
+def convolution(stride):
+    layer = torch.nn.Conv1d(1, 1, 1, stride=stride, bias=False)
+    torch.nn.init.ones_(layer.weight)
+    return layer
+
+
+@jax.tree_util.register_pytree_node_class
+class Pair:
+    def __init__(self, name, values):
+        self.name, self.values = name, values
+
+    def tree_flatten(self):
+        return self.values, self.name
+
+    @classmethod
+    def tree_unflatten(cls, name, values):
+        return cls(name, values)
 
 
 def closed_over(value):
@@ -137,6 +163,11 @@ DIFFERENT = {
     "torch module": [
         Layer(), changed_weight(), Layer(scale=2.0), Layer(dropout=0.2), Layer().eval(),
     ],
+    "torch settings": [convolution(1), convolution(2)],
+    "torch config": [Configured(width=1), Configured(width=2)],
+    "other pytrees": [Pair("a", (1, 2)), Pair("b", (1, 2)), Pair("a", (1, 3))],
+    "dates": [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2), datetime.timedelta(1)],
+    "dtypes and modules": [np.dtype("f4"), np.dtype("f8"), np.float32, jnp.float32, np, jnp],
     "torch things": [torch.float32, torch.bfloat16, torch.device("cpu"), torch.device("meta")],
     "generator": [np.random.default_rng(1), np.random.default_rng(2)],
 }  # fmt: skip
@@ -160,6 +191,7 @@ EQUAL = {
     "state": [new_state(), new_state()],
     "torch module": [Layer(), Layer()],
     "own": [Dataset([1]), Dataset([1])],
+    "where a model was": [Configured(_name_or_path="a"), Configured(_name_or_path="b")],
     "torch layout": [torch.eye(3)[:, :2], torch.eye(3)[:, :2].contiguous()],
     "generator": [np.random.default_rng(1), np.random.default_rng(1)],
 }
@@ -205,6 +237,12 @@ def test_circles_end():
     def recursive(n):
         return n and recursive(n - 1)
 
+    def unbound():
+        return never
+
+    if len(items) == 0:
+        never = 1
+    assert fingerprint(unbound) == fingerprint(unbound)
     assert fingerprint(items) != fingerprint([1, 1])
     assert fingerprint(recursive) == fingerprint(recursive)
 

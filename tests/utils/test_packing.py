@@ -146,6 +146,9 @@ FRAMES = {
     "named": pd.DataFrame({"a": [1]}, index=pd.Index([7.0], name="EntryID")).rename_axis(
         columns="term"
     ),
+    "missing among objects": pd.DataFrame({"a": np.array([pd.NA, pd.NaT, "x"], object)}),
+    "series of objects": pd.Series(["x", "y"], dtype=object),
+    "index of objects": pd.Index(["x", "y"], dtype=object),
     "series": pd.Series([1, 2], index=["a", "b"], name=("x", 1)),
     "text series": pd.Series(["MAL"], name="Sequence"),
     "index": pd.Index(["a", "b"], name="EntryID"),

@@ -1,5 +1,6 @@
 """The contract of ``restorable``: what is restored, what is computed anew, and what is said."""
 
+import functools
 import inspect
 import os
 import subprocess
@@ -9,6 +10,7 @@ import typing
 import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -180,6 +182,15 @@ def test_as_a_decorator_it_keeps_the_signature_and_the_documentation(path):
     assert f.__wrapped__(1) == 2
 
 
+def test_partials_and_jitted_functions_can_be_kept(path, tmp_path, capsys):
+    partial = restorable(functools.partial(slow, name="b"))
+    assert same(partial([1.0], store_path=path), partial([1.0], store_path=path))
+    assert CALLS == ["b"]
+    jitted = restorable(jax.jit(lambda x: x + 1))
+    assert same(jitted(1.0, store_path=tmp_path / "y"), jitted(1.0, store_path=tmp_path / "y"))
+    assert capsys.readouterr().out == ""
+
+
 def test_a_method_counts_its_object(path, capsys):
     class Trainer:
         def __init__(self, rate):
@@ -302,6 +313,18 @@ def test_a_folder_in_the_results_place_is_left_alone(path, capsys):
         assert restorable(slow)(1, store_path=path)["x"] == 2
     assert "could not be read" in capsys.readouterr().out
     assert files(path) == ["mlp.dlfb"]
+
+
+def test_a_damaged_file_that_cannot_be_renamed_is_replaced(path, capsys, monkeypatch):
+    def refuses(_):
+        raise PermissionError("no")
+
+    path.parent.mkdir()
+    store.store_file(path).write_bytes(b"nothing")
+    monkeypatch.setattr(store, "set_aside", refuses)
+    assert restorable(slow)(1, store_path=path)["x"] == 2
+    assert "It could not be set aside (no), and slow() is run." in capsys.readouterr().out
+    assert restorable(slow)(1, store_path=path)["x"] == 2 and len(CALLS) == 1
 
 
 def test_a_table_of_embeddings_is_kept_as_it_was(path):
