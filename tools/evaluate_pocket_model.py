@@ -236,7 +236,8 @@ def main():
     text = result.to_markdown() + (
         f"\n\n{len(human)} human and {len(others)} other proteins of held-out clusters; "
         f"{len(reference_ids)} reference proteins and {targets.shape[1]} terms; "
-        f"{len(places)} proteins of one location; {len(table)} human proteins with {table.shape[1] - 3} functions. "
+        f"{len(places)} proteins of one location; {len(table)} human proteins with "
+        f"{table.shape[1] - 3} functions. "
         f"Insulin's residue 29: leucine {leucine:.2f}, next {other} {runner_up:.2f}.\n"
     )
     print(text)

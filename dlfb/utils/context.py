@@ -168,7 +168,9 @@ def _provided_file(relative: PurePosixPath) -> Path | None:
         return pocket.provide(str(relative))
     else:
         root = provisioned_dir()
-    return root / relative if (root / relative).exists() else None
+    # A result of `restorable` is asked for without the ending that its file has.
+    found = (root / relative).exists() or (root / f"{relative}.dlfb").exists()
+    return root / relative if found else None
 
 
 def _make_folder(folder: Path) -> None:
