@@ -193,6 +193,8 @@ def main():
     reference = np.load(args.data / "esm2_reference" / "esm2_t6_8M_human.npz")
     sequence_of = dict(zip(ids, sequences, strict=True))
     reference_ids, vectors = reference["ids"].astype(str), reference["emb"]
+    there = np.isin(reference_ids, ids)  # a few have no sequence in the corpus
+    reference_ids, vectors = reference_ids[there], vectors[there]
     truth = pd.read_csv(args.data / "cafa6/proteins/datasets/train_terms.tsv.zip", sep="\t")
     truth = truth[(truth["aspect"] == "MFO") & truth["EntryID"].isin(reference_ids)]
     hits = pd.crosstab(truth["EntryID"], truth["term"]).reindex(reference_ids, fill_value=0)
