@@ -236,7 +236,7 @@ def test_killed_at_any_instant_the_old_or_the_new_is_there_whole(
         table = table.assign(Sequence=[s[1:] + s[:1] + "K" for s in table["Sequence"]])
         process = in_process(table, prefix, *tokenizer_and_model, piece_size=2)
         process.join(rng.random() * 0.15)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()  # says nothing where the process has ended already
         process.join()
         found = load_sequence_embeddings(prefix, NAME).filter(like="ME:").to_numpy()
         whole = np.array_equal(found, of(table))
