@@ -1,8 +1,6 @@
 import gzip
 import multiprocessing
-import os
 import random
-import signal
 import time
 
 import numpy as np
