@@ -25,7 +25,14 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from train_pocket_model import cluster, hold_out, new_model, read_corpus, tokenize
+from train_pocket_model import (
+    cluster,
+    hold_out,
+    masked_logits,
+    new_model,
+    read_corpus,
+    tokenize,
+)
 from transformers import EsmForMaskedLM, EsmTokenizer
 
 from dlfb.proteins.baselines import composition_features, standardize
@@ -38,7 +45,7 @@ MASK = 32
 
 
 @torch.no_grad()
-def pseudo_perplexity(model, proteins, crop=256, every=8):
+def pseudo_perplexity(model, proteins, crop=256, every=24):
     """Return exp(mean cross-entropy), each residue masked alone (Salazar et al. 2020).
 
     Every `every`-th residue of a protein's first `crop` tokens is asked for, to save time.
@@ -49,13 +56,14 @@ def pseudo_perplexity(model, proteins, crop=256, every=8):
         places = torch.arange(1, len(tokens) - 1, every)
         batch = tokens.repeat(len(places), 1)
         batch[torch.arange(len(places)), places] = MASK
-        logits = model(batch, torch.ones_like(batch)).logits[torch.arange(len(places)), places]
+        asked = torch.arange(len(places)) * len(tokens) + places
+        logits = masked_logits(model, batch, asked, torch.float32)
         total += F.cross_entropy(logits, tokens[places], reduction="sum").item()
         count += len(places)
     return math.exp(total / count)
 
 
-def composition_perplexity(proteins, reference, crop=256, every=8):
+def composition_perplexity(proteins, reference, crop=256, every=24):
     """Return the same for the residue frequencies of `reference`."""
     counts = np.bincount(np.concatenate(reference), minlength=33)[4:24]
     surprise = -np.log(counts / counts.sum())
@@ -186,8 +194,8 @@ def main():
     ids, taxa, sequences = read_corpus(corpus)
     _, held_out = hold_out(ids, cluster(corpus, args.work))
     proteins = [tokenize(s) for s in sequences]
-    human = [proteins[i] for i in np.flatnonzero(held_out & (taxa == "9606"))][:120]
-    others = [proteins[i] for i in np.flatnonzero(held_out & (taxa != "9606"))][:120]
+    human = [proteins[i] for i in np.flatnonzero(held_out & (taxa == "9606"))][:50]
+    others = [proteins[i] for i in np.flatnonzero(held_out & (taxa != "9606"))][:50]
     known = [proteins[i] for i in np.flatnonzero(~held_out)]
 
     reference = np.load(args.data / "esm2_reference" / "esm2_t6_8M_human.npz")
