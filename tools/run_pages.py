@@ -2,7 +2,7 @@
 
 A page is notebooks/NN_name.md, which people edit, and notebooks/NN_name.ipynb, which is executed
 top to bottom in a clean kernel and stored with its outputs. Two runs on one machine write the same
-file, but for what the page's own code makes different.
+file, but for what the page's own code makes different and the note of when it was run.
 
     python tools/run_pages.py                    every page
     python tools/run_pages.py 03 05              some pages, by the beginning of their names
@@ -13,10 +13,13 @@ file, but for what the page's own code makes different.
 import argparse
 import hashlib
 import os
+import platform
 import re
 import sys
 import tempfile
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
@@ -29,6 +32,8 @@ PAGES = ROOT / "notebooks"
 
 VIEWER = "application/3dmoljs_load.v0"
 QUIET = {"DLFB_PROGRESS": "0", "TOKENIZERS_PARALLELISM": "false"}
+# What the outputs depend on, and the site names under the page's title.
+NAMED_VERSIONS = ("dlfb", "torch", "transformers", "jax", "flax", "numpy")
 LANGUAGE = {
     "codemirror_mode": {"name": "ipython", "version": 3},
     "file_extension": ".py",
@@ -98,6 +103,15 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> floa
     seconds = time.perf_counter() - begin
     notebook.metadata.language_info = nbformat.from_dict(LANGUAGE)
     notebook.metadata.pop("widgets", None)
+    notebook.metadata["dlfb"] = {
+        "edition": os.environ.get("DLFB_EDITION") or "pocket",
+        "executed": date.today().isoformat(),
+        "seconds": round(seconds),
+        "versions": {
+            "Python": platform.python_version(),
+            **{name: version(name) for name in NAMED_VERSIONS},
+        },
+    }
     _strip_noise(notebook)
     return seconds
 

@@ -1,0 +1,76 @@
+"""Links each word of the glossary where a page first uses it, so that the text need not.
+
+Only running text is linked: no headings, code, captions, or what is a link already. A page that
+marks a word with the role ``term`` itself has it linked there and nowhere else.
+"""
+
+import re
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+UNTOUCHED = (
+    nodes.title,
+    nodes.literal,
+    nodes.literal_block,
+    nodes.reference,
+    nodes.caption,
+    nodes.term,
+    nodes.math,
+    nodes.raw,
+    nodes.citation,
+    addnodes.pending_xref,
+    addnodes.compact_paragraph,
+)
+
+
+class GlossaryLinks(SphinxPostTransform):
+    """Runs before references are resolved, when the glossary of every page is known."""
+
+    default_priority = 5
+
+    def run(self, **kwargs) -> None:
+        if not self.env.docname.startswith("notebooks/"):
+            return
+        objects = self.env.get_domain("std").objects
+        terms = {name for kind, name in objects if kind == "term"}
+        terms -= {x.get("reftarget") for x in self.document.findall(addnodes.pending_xref)}
+        if not terms:
+            return
+        for paragraph in list(self.document.findall(nodes.paragraph)):
+            for text in list(paragraph.findall(nodes.Text)):
+                if not _inside(text, UNTOUCHED):
+                    text.parent.replace(text, self._linked(text, terms))
+
+    def _linked(self, text: nodes.Text, terms: set[str]) -> list[nodes.Node]:
+        """Return the text in pieces, with a link at the first use of each word; shrink `terms`."""
+        pieces, rest = [], text.astext()
+        while terms:
+            # The longest word first: "masked language modelling" before "mask".
+            either = "|".join(re.escape(t) for t in sorted(terms, key=len, reverse=True))
+            found = re.search(rf"(?<![\w-])({either})(s|es)?(?![\w-])", rest, re.IGNORECASE)
+            if found is None:
+                break
+            term = next(t for t in terms if t.lower() == found.group(1).lower())
+            terms.discard(term)
+            page, anchor = self.env.get_domain("std").objects["term", term]
+            uri = f"{self.app.builder.get_relative_uri(self.env.docname, page)}#{anchor}"
+            link = nodes.reference("", found.group(0), refuri=uri, internal=True)
+            link["classes"].append("glossary-link")
+            pieces += [nodes.Text(rest[: found.start()]), link]
+            rest = rest[found.end() :]
+        return [*pieces, nodes.Text(rest)]
+
+
+def _inside(node: nodes.Node, kinds: tuple) -> bool:
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, kinds):
+            return True
+    return False
+
+
+def setup(app):
+    app.add_post_transform(GlossaryLinks)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

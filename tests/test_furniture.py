@@ -1,0 +1,77 @@
+"""What stands around the pages: glossary, bibliography, reading times, and that each is used."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "_ext"))
+import page_facts  # noqa: E402
+
+PAGES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+TEXTS = [*sorted((ROOT / "notebooks").glob("[0-9]*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+def words_of_the_glossary() -> list[str]:
+    text = (ROOT / "glossary.md").read_text(encoding="utf8")
+    blocks = re.findall(r"^```\{glossary\}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line and line[0] != " "]
+
+
+def prose_of_all_pages() -> str:
+    pages = [nbformat.read(path, as_version=4) for path in PAGES]
+    return "\n".join(c.source for p in pages for c in p.cells if c.cell_type == "markdown")
+
+
+def test_glossary_holds_words_that_the_pages_use():
+    words, prose = words_of_the_glossary(), prose_of_all_pages().lower()
+    assert len(words) > 40 and len(set(words)) == len(words)
+    unused = [w for w in words if not re.search(rf"(?<![\w-]){re.escape(w.lower())}", prose)]
+    assert not unused, f"no page uses {unused}: the glossary is for the pages"
+
+
+def test_citations_and_references_agree():
+    bibliography = (ROOT / "references.bib").read_text(encoding="utf8")
+    known = set(re.findall(r"^@\w+\{(\w+),", bibliography, re.MULTILINE))
+    cited = set()
+    for path in TEXTS:
+        for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", path.read_text(encoding="utf8")):
+            cited |= {key.strip() for key in keys.split(",")}
+    assert cited - known == set(), "cited, and not in references.bib"
+    assert known - cited == set(), "in references.bib, and cited nowhere"
+
+
+def test_every_reference_can_be_found():
+    entries = (ROOT / "references.bib").read_text(encoding="utf8").split("\n@")[1:]
+    for entry in entries:
+        found = re.search(r"doi = \{10\.\d{4,}/\S+\}|url = \{https://\S+\}|@?book\{", entry)
+        assert found or entry.startswith("book"), entry.split(",")[0]
+
+
+def test_reading_time_counts_prose_code_and_figures():
+    def cell(kind, source, **metadata):
+        return {"cell_type": kind, "source": source, "metadata": metadata}
+
+    def page(*cells):
+        return {"cells": list(cells), "metadata": {}}
+
+    assert page_facts.reading_minutes(page(cell("markdown", "word " * 1800))) == 10
+    assert page_facts.reading_minutes(page(cell("code", "x = 1\n\n" * 100))) == 5
+    figure = cell("code", "", mystnb={"figure": {"name": "a"}})
+    assert page_facts.reading_minutes(page(*[figure] * 8)) == 2
+    assert page_facts.reading_minutes(page(cell("code", "x\n" * 500, tags=["hide-input"]))) == 1
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_every_page_says_when_and_with_what_it_was_run(path):
+    sentence = page_facts.last_run(nbformat.read(path, as_version=4))
+    assert re.match(r"Last run on \d+ \w+ 20\d\d on the pocket edition, in \d+ s", sentence)
+    assert "Python 3." in sentence and "torch " in sentence and "jax " in sentence
+
+
+def test_the_first_page_gives_every_reading_time():
+    text = (ROOT / "index.md").read_text(encoding="utf8")
+    assert re.findall(r"\{minutes\}`notebooks/([^`]+)`", text) == [path.stem for path in PAGES]
