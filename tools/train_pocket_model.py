@@ -362,10 +362,12 @@ def train(rank, args):
         if done["steps"] % args.save_every == 0 or done["tokens"] >= args.tokens:
             if rank == 0:
                 save(newest, model, optimizers, done)
-            say(
-                f"held-out perplexity at {done['tokens'] / 1e6:.2f}M tokens: human "
-                f"{perplexity(model, human):.2f}, others {perplexity(model, other):.2f}"
-            )
+                human_now, other_now = perplexity(model, human), perplexity(model, other)
+                say(
+                    f"held-out perplexity at {done['tokens'] / 1e6:.2f}M tokens: "
+                    f"human {human_now:.2f}, others {other_now:.2f}"
+                )
+    dist.destroy_process_group()
 
 
 def save(path, model, optimizers, done):
