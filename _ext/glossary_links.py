@@ -31,6 +31,7 @@ class GlossaryLinks(SphinxPostTransform):
     default_priority = 5
 
     def run(self, **kwargs) -> None:
+        """Link the words of one page."""
         if not self.env.docname.startswith("notebooks/"):
             return
         objects = self.env.get_domain("std").objects
@@ -72,5 +73,6 @@ def _inside(node: nodes.Node, kinds: tuple) -> bool:
 
 
 def setup(app):
+    """Tell Sphinx what this extension adds."""
     app.add_post_transform(GlossaryLinks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -72,6 +72,7 @@ def minutes_role(name, rawtext, text, lineno, inliner, options=None, content=())
 
 
 def setup(app):
+    """Tell Sphinx what this extension adds."""
     app.connect("doctree-read", add_facts)
     app.add_role("minutes", minutes_role)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

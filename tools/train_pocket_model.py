@@ -10,8 +10,8 @@ a small budget is spent:
 
 * no padding: a crop is cut to a multiple of 32 tokens and batches hold crops of one length, so
   attention needs no mask;
-* proteins are drawn by cluster (weight 1 / sqrt(cluster size)), not one by one, so that large
-  families do not rule;
+* proteins are drawn by cluster (weight 1 / sqrt(cluster size), ``--by-cluster``), not one by one,
+  so that large families do not rule;
 * crops start short and grow (``--crops``), because attention is the dearest part on a CPU;
 * matrix products in bfloat16, everything else in float32;
 * Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest; warm-up, plateau, decay.
@@ -119,7 +119,7 @@ def load_data(args):
     human = [proteins[i] for i in test if taxa[i] == "9606"][:150]
     other = [proteins[i] for i in test if taxa[i] != "9606"][:150]
     # A long protein offers more crops than a short one, a large family less news per member.
-    weights = np.minimum([len(p) for p in proteins], 512) / np.sqrt(sizes)
+    weights = np.minimum([len(p) for p in proteins], 512) / sizes**args.by_cluster
     weights[held_out] = 0.0
     weights /= weights.sum()
     if args.simulated:
@@ -159,7 +159,7 @@ def corrupt(tokens, rng):
 # ---------------------------------------------------------------- model
 
 
-def new_model(hidden, layers, heads):
+def new_model(hidden, layers, heads, plain=False):
     """Return an untrained EsmForMaskedLM of ESM2's architecture."""
     config = EsmConfig(
         vocab_size=33, mask_token_id=MASK, pad_token_id=1, hidden_size=hidden,
@@ -169,7 +169,8 @@ def new_model(hidden, layers, heads):
         layer_norm_eps=1e-5, initializer_range=0.02, architectures=["EsmForMaskedLM"],
     )  # fmt: skip
     model = EsmForMaskedLM(config)
-    start_with_neighbours(model)
+    if not plain:
+        start_with_neighbours(model)
     return model
 
 
@@ -317,7 +318,7 @@ def train(rank, args):
     proteins, weights, human, other = load_data(args)
     stages = tuple((int(c), float(u)) for c, u in (s.split(":") for s in args.crops.split(",")))
 
-    model = new_model(args.hidden, args.layers, args.heads)
+    model = new_model(args.hidden, args.layers, args.heads, args.plain_start)
     model.esm.contact_head.requires_grad_(False)  # part of the class, not of the task
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizers = make_optimizers(model, args.lr)
@@ -359,14 +360,14 @@ def train(rank, args):
             say(f"step {done['steps']} tokens {done['tokens'] / 1e6:.2f}M "
                 f"loss {np.mean(losses):.4f} {speed:.0f} tokens/s")  # fmt: skip
             losses = []
-        if done["steps"] % args.save_every == 0 or done["tokens"] >= args.tokens:
-            if rank == 0:
-                save(newest, model, optimizers, done)
-                human_now, other_now = perplexity(model, human), perplexity(model, other)
-                say(
-                    f"held-out perplexity at {done['tokens'] / 1e6:.2f}M tokens: "
-                    f"human {human_now:.2f}, others {other_now:.2f}"
-                )
+        due = done["steps"] % args.save_every == 0 or done["tokens"] >= args.tokens
+        if due and rank == 0:
+            save(newest, model, optimizers, done)
+            human_now, other_now = perplexity(model, human), perplexity(model, other)
+            say(
+                f"held-out perplexity at {done['tokens'] / 1e6:.2f}M tokens: "
+                f"human {human_now:.2f}, others {other_now:.2f}"
+            )
     dist.destroy_process_group()
 
 
@@ -448,6 +449,8 @@ def main():
     parser.add_argument("--micro-tokens", type=int, default=4096)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--simulated", type=float, default=0.0, help="share of simulated proteins")
+    parser.add_argument("--by-cluster", type=float, default=0.5, help="weight 1 / size ** this")
+    parser.add_argument("--plain-start", action="store_true", help="heads that look nowhere yet")
     parser.add_argument("--save-every", type=int, default=400, help="steps between checkpoints")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seed", type=int, default=42)
