@@ -38,7 +38,8 @@ def arguments(corpus, **changes):
     settings = dict(
         corpus=corpus, work=corpus.parent / "work", tokens=3072, hidden=32, layers=2, heads=2,
         crops="32:0.5,64:1", batch_tokens=1024, micro_tokens=512, lr=3e-3, simulated=0.0,
-        save_every=2, workers=1, seed=42, by_cluster=0.5, plain_start=False, export=corpus.parent / "exported", check=False,
+        save_every=2, workers=1, seed=42, by_cluster=0.5, plain_start=False,
+        export=corpus.parent / "exported", check=False,
     )  # fmt: skip
     return argparse.Namespace(**(settings | changes))
 
