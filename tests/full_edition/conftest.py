@@ -66,12 +66,13 @@ def world(data, tmp_path_factory):
         profile = folder / "ipython/profile_default/startup"
         profile.mkdir(parents=True)
         (profile / "00-redirect.py").write_text((STARTUP / "redirect.py").read_text())
-        own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "DLFB_"))}
         environment = own | {
             "PYTHONPATH": f"{STARTUP}{os.pathsep}{ROOT}",
             "IPYTHONDIR": str(folder / "ipython"),
             "DLFB_EDITION": "full",
-            "DLFB_CACHE": str(folder / "cache"),
+            "HOME": str(folder),  # the cache is where a reader's is
+            "XDG_CACHE_HOME": str(folder / ".cache"),
             "DLFB_PROGRESS": "0",
             "HF_HOME": str(folder / "hub"),
             "HF_ENDPOINT": hub.url,
