@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 import pytest
 
@@ -73,6 +74,7 @@ def world(data, tmp_path_factory):
             "DLFB_EDITION": "full",
             "HOME": str(folder),  # the cache is where a reader's is
             "XDG_CACHE_HOME": str(folder / ".cache"),
+            "MPLCONFIGDIR": matplotlib.get_cachedir(),  # or it looks for fonts anew
             "DLFB_PROGRESS": "0",
             "HF_HOME": str(folder / "hub"),
             "HF_ENDPOINT": hub.url,
