@@ -66,8 +66,10 @@ def full_edition(root: Path) -> Path:
     shutil.rmtree(copy, ignore_errors=True)
     ignored = shutil.ignore_patterns("_build", ".*", "__pycache__", "*.egg-info")
     shutil.copytree(root, copy, ignore=ignored)
+    # Without a GPU, the cell that embeds real proteins takes hours.
+    command = [sys.executable, "tools/run_pages.py", "--timeout", str(24 * 3600)]
     subprocess.run(
-        [sys.executable, "tools/run_pages.py", "--output-dir", str(copy / "notebooks")],
+        [*command, "--output-dir", str(copy / "notebooks")],
         cwd=root,
         env={**os.environ, "DLFB_EDITION": "full"},
         check=True,

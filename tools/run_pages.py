@@ -212,9 +212,11 @@ def main() -> None:
         sys.exit(any(reasons.values()))
     output = arguments.output_dir or PAGES
     output.mkdir(parents=True, exist_ok=True)
-    # Outputs may not depend on what this person computed before, unless they ask for it.
+    # Outputs may not depend on what this person computed before, unless they ask for it. The full
+    # edition's files are in the cache, though, and its embeddings take hours without a GPU.
     with tempfile.TemporaryDirectory(prefix="dlfb-pages-") as fresh:
-        os.environ.setdefault("DLFB_CACHE", fresh)
+        if os.environ.get("DLFB_EDITION") != "full":
+            os.environ.setdefault("DLFB_CACHE", fresh)
         begin = time.perf_counter()
         failures = run(pages, output, arguments.timeout)
     print(f"{time.perf_counter() - begin:6.1f} s  {len(pages)} pages")

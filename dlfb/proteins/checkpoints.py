@@ -2,9 +2,11 @@
 
 A name alone can mean other weights tomorrow, so each is pinned to a revision of
 its repository and to the sha256 of its weights. Only configuration, vocabulary
-and safetensors are fetched: nothing in them can carry code.
+and safetensors are fetched: nothing in them can carry code. A single tensor is
+read out of the file on the hub by range requests, without the rest.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +22,7 @@ from dlfb.utils.context import cache_dir
 WEIGHTS = "model.safetensors"
 FILES = ("config.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", WEIGHTS)
 ATTEMPTS = 3  # on top of those that the hub's own client makes
+HEADER_LIMIT = 10_000_000  # bytes; ESM2's list of tensors takes less than a hundredth of it
 
 
 class Checkpoint(NamedTuple):
@@ -55,16 +58,19 @@ PINNED_CHECKPOINTS: dict[str, Checkpoint] = {
 }
 
 
-def checkpoint_folder(name: str) -> Path:
+def checkpoint_folder(name: str, weights: bool = True) -> Path:
     """Return the local folder of a pinned checkpoint, downloading and checking it on first use.
 
     Without network if the hub's cache has it. ``HF_ENDPOINT``, ``HF_HOME`` and
-    ``HF_HUB_OFFLINE`` are honoured, as everywhere with the hub.
+    ``HF_HUB_OFFLINE`` are honoured, as everywhere with the hub. What is large is told
+    before it is fetched.
 
     Parameters
     ----------
     name : str
         A key of `PINNED_CHECKPOINTS`.
+    weights : bool
+        With the weights, or only the small files: configuration and vocabulary.
 
     Returns
     -------
@@ -78,21 +84,71 @@ def checkpoint_folder(name: str) -> Path:
     ValueError
         If the name is not pinned, or the weights are not the pinned ones; they are then deleted.
     """
-    if name not in PINNED_CHECKPOINTS:
-        raise ValueError(
-            f"{name!r} is not among the pinned checkpoints: {', '.join(PINNED_CHECKPOINTS)}."
-        )
-    pinned = PINNED_CHECKPOINTS[name]
-    cached = huggingface_hub.try_to_load_from_cache(name, WEIGHTS, revision=pinned.revision)
-    if not isinstance(cached, str) and not constants.HF_HUB_OFFLINE:
-        size = pinned.size or 0
-        told = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-        download.require_space(Path(constants.HF_HUB_CACHE), size)
+    pinned = _pinned(name)
+    files = FILES if weights else FILES[:-1]
+    if not _cached(name, files[-1]) and not constants.HF_HUB_OFFLINE:
+        if weights:
+            download.require_space(Path(constants.HF_HUB_CACHE), pinned.size or 0)
         _require_network(name)
-        print(f"{name}: {told} to download from {constants.ENDPOINT}, once.")
-    folder = [_fetched(name, file, pinned.revision) for file in FILES][-1].parent
-    verify_checkpoint(name, folder)
+        if weights:
+            _say(name, _size(pinned.size or 0), Path(constants.HF_HUB_CACHE))
+    folder = [_fetched(name, file, pinned.revision) for file in files][-1].parent
+    if weights:
+        verify_checkpoint(name, folder)
     return folder
+
+
+def fetch_tensor(name: str, suffix: str) -> bytes | None:
+    """Return one tensor of a pinned checkpoint as a safetensors file; kept once fetched.
+
+    Its bytes alone are asked for, which for a small tensor of a large model are a
+    ten-thousandth of the file.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PINNED_CHECKPOINTS`.
+    suffix : str
+        What the tensor's name ends in.
+
+    Returns
+    -------
+    bytes or None
+        None where :func:`checkpoint_folder` is to be asked: the weights are in the hub's cache
+        already, or the hub gives no parts of files, or not of the pinned one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it was not fetched before and the hub can't be reached.
+    """
+    pinned = _pinned(name)
+    kept = cache_dir() / "tensors" / f"{name}@{pinned.revision[:12]}" / f"{suffix}.safetensors"
+    if kept.is_file():
+        return kept.read_bytes()
+    if _cached(name, WEIGHTS):
+        return None
+    if constants.HF_HUB_OFFLINE:
+        raise FileNotFoundError(_not_had(f"{suffix} of {name}", None))
+    _require_network(name)
+    url = huggingface_hub.hf_hub_url(name, WEIGHTS, revision=pinned.revision)
+    about = _told_of(url)
+    if about is None or pinned.sha256 not in (None, about.etag):
+        return None
+    begin = 8 + int.from_bytes(_span(url, 0, 8) or b"", "little")
+    header = _span(url, 8, begin) if 8 < begin <= HEADER_LIMIT else None
+    if header is None:
+        return None
+    [(key, tensor)] = [(k, v) for k, v in json.loads(header).items() if k.endswith(suffix)]
+    start, stop = tensor["data_offsets"]
+    _say(name, f"{suffix} alone, {_size(stop - start)} of {_size(about.size or 0)},", kept.parent)
+    content = _span(url, begin + start, begin + stop)
+    if content is None:
+        return None
+    header = json.dumps({key: tensor | {"data_offsets": [0, stop - start]}}).encode()
+    file = len(header).to_bytes(8, "little") + header + content
+    download.keep(file, kept)
+    return file
 
 
 def verify_checkpoint(name: str, folder: Path) -> None:
@@ -135,6 +191,58 @@ def verify_checkpoint(name: str, folder: Path) -> None:
         note.write_text(seen)
     except OSError:
         pass  # checked again next time
+
+
+def _pinned(name: str) -> Checkpoint:
+    if name not in PINNED_CHECKPOINTS:
+        raise ValueError(
+            f"{name!r} is not among the pinned checkpoints: {', '.join(PINNED_CHECKPOINTS)}."
+        )
+    return PINNED_CHECKPOINTS[name]
+
+
+def _cached(name: str, file: str) -> bool:
+    revision = PINNED_CHECKPOINTS[name].revision
+    return isinstance(huggingface_hub.try_to_load_from_cache(name, file, revision=revision), str)
+
+
+def _say(name: str, what: str, place: Path) -> None:
+    place = str(place).replace(str(Path.home()), "~")
+    print(f"{name}: {what} to download from {constants.ENDPOINT}, once; kept in {place}.")
+
+
+def _size(size: int) -> str:
+    unit, name = next((u for u in ((1e9, "GB"), (1e6, "MB")) if size >= u[0]), (1e3, "kB"))
+    return f"{size / unit:.{1 if name == 'GB' else 0}f} {name}"
+
+
+def _told_of(url: str):
+    """Return what the hub says of a file (``etag`` is its sha256, ``size``), None if nothing."""
+    try:
+        return huggingface_hub.get_hf_file_metadata(url)
+    except (
+        Exception
+    ):  # its kinds change with its HTTP library; what is wrong shows when it is asked
+        return None
+
+
+def _span(url: str, begin: int, end: int) -> bytes | None:
+    """Return some bytes of a file, None where the host gives no parts of it."""
+    headers = {"User-Agent": download.USER_AGENT, "Accept-Encoding": "identity"}
+    headers["Range"] = f"bytes={begin}-{end - 1}"
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(download.BACKOFF * 2**attempt)
+        try:
+            with requests.get(url, headers=headers, timeout=download.TIMEOUT, stream=True) as got:
+                # A host that ignores the range would send all of the file.
+                if got.status_code not in (206, *download.PASSING):
+                    return None
+                if got.status_code == 206 and len(got.content) == end - begin:
+                    return got.content
+        except requests.RequestException:
+            pass  # cut short, say
+    return None
 
 
 def _fetched(name: str, file: str, revision: str) -> Path:

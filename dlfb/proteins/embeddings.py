@@ -143,6 +143,8 @@ def get_mean_embeddings(
                 bar.update(int(lengths.sum()))
     finally:
         base.train(was_training)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # JAX may want memory of the same GPU next
     means = (sums / counts).astype(np.float32)
     if not np.isfinite(means).all():
         raise ValueError(

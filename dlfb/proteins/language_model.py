@@ -24,10 +24,11 @@ from huggingface_hub.utils import (
     enable_progress_bars,
 )
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
 from transformers import EsmConfig, EsmForMaskedLM, EsmModel, EsmTokenizer
 from transformers.utils import logging as hf_logging
 
-from dlfb.proteins.checkpoints import PINNED_CHECKPOINTS, checkpoint_folder
+from dlfb.proteins.checkpoints import PINNED_CHECKPOINTS, checkpoint_folder, fetch_tensor
 from dlfb.utils.context import checkpoint, edition
 
 _FILES = ["config.json", "vocab.txt", "*token*.json", "*.safetensors", "*.safetensors.index.json"]
@@ -92,11 +93,31 @@ def load_language_model(
     return tokenizer, model.eval()
 
 
+def load_tokenizer(checkpoint_name: str) -> EsmTokenizer:
+    """Load what turns sequences into token ids, without the model.
+
+    Parameters
+    ----------
+    checkpoint_name : str
+        As for `load_language_model`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for `load_language_model`.
+    """
+    folder = _checkpoint_folder(checkpoint_name, weights=False)
+    with _quiet(), _explained(checkpoint_name, folder):
+        tokenizer = EsmTokenizer.from_pretrained(folder)
+    tokenizer.dlfb_checkpoint = checkpoint_name
+    return tokenizer
+
+
 def token_embeddings(checkpoint_name: str) -> tuple[list[str], np.ndarray]:
     """Return the vector that a model starts from for each token of its vocabulary.
 
-    Only this one table is read from the file, so it is quick and small for
-    any size of model.
+    Only this one table is read from the file, on the disk or on the hub, so it is
+    quick and small for any size of model.
 
     Parameters
     ----------
@@ -115,33 +136,38 @@ def token_embeddings(checkpoint_name: str) -> tuple[list[str], np.ndarray]:
     FileNotFoundError, ValueError
         As for `load_language_model`.
     """
-    folder = _checkpoint_folder(checkpoint_name)
-    with _quiet(), _explained(checkpoint_name, folder):
-        vocabulary = EsmTokenizer.from_pretrained(folder).get_vocab()
-        file, key = _find_tensor(folder, _EMBEDDING)
-        with safe_open(file, framework="pt") as tensors:
-            embeddings = tensors.get_tensor(key).to(torch.float32).numpy()
+    vocabulary = load_tokenizer(checkpoint_name).get_vocab()
+    file = _fetched_tensor(checkpoint_name, _EMBEDDING)
+    if file is not None:
+        [embeddings] = load_tensors(file).values()
+    else:
+        folder = _checkpoint_folder(checkpoint_name)
+        with _explained(checkpoint_name, folder):
+            path, key = _find_tensor(folder, _EMBEDDING)
+            with safe_open(path, framework="pt") as tensors:
+                embeddings = tensors.get_tensor(key)
+    embeddings = embeddings.to(torch.float32).numpy().copy()  # no window on the file
     return sorted(vocabulary, key=vocabulary.get), embeddings
 
 
-def _checkpoint_folder(name: str) -> Path:
+def _checkpoint_folder(name: str, weights: bool = True) -> Path:
     """Return the local folder of a checkpoint, downloading it from the hub if need be."""
     place = checkpoint(name)
     folder = Path(place)
     if place == name and not folder.is_dir():
-        folder = _hub_folder(name)
+        folder = _hub_folder(name, weights)
     for file in ("config.json", "vocab.txt"):
         if not (folder / file).is_file():
             raise FileNotFoundError(_not_found(name, f"{folder} holds no {file}"))
     return folder
 
 
-def _hub_folder(name: str) -> Path:
+def _hub_folder(name: str, weights: bool) -> Path:
     """Return the hub's local copy of a model; made on first use, with the hub's own bars."""
     bars = os.environ.get("DLFB_PROGRESS") != "0"
     if name in PINNED_CHECKPOINTS:
         with _quiet(bars):
-            return checkpoint_folder(name)
+            return checkpoint_folder(name, weights)
     try:
         folder = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
         if (folder / "vocab.txt").is_file() and any(folder.glob("*.safetensors")):
@@ -154,6 +180,14 @@ def _hub_folder(name: str) -> Path:
     # The hub's client raises its own kinds, those of its HTTP library, and ValueErrors.
     except Exception as error:
         raise FileNotFoundError(_not_found(name, _first_line(error))) from error
+
+
+def _fetched_tensor(name: str, suffix: str) -> bytes | None:
+    """Return a safetensors file of one tensor, None unless the checkpoint is to come in parts."""
+    if checkpoint(name) != name or Path(name).is_dir() or name not in PINNED_CHECKPOINTS:
+        return None
+    with _quiet():
+        return fetch_tensor(name, suffix)
 
 
 def _find_tensor(folder: Path, suffix: str) -> tuple[Path, str]:

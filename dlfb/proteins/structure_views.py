@@ -1,6 +1,7 @@
 """Showing a structure: turned with the mouse, or as a still picture (notebook 01)."""
 
 import re
+from functools import lru_cache
 from io import StringIO
 from itertools import cycle, pairwise
 
@@ -109,10 +110,7 @@ def plot_structure(
     key_of = {"chain": lambda r: r.get_parent().id, "residue class": lambda r: r.get_resname()}
     if color != "spectrum" and color not in key_of:
         raise ValueError(f"plot_structure: no color {color!r}; take spectrum, {', '.join(key_of)}.")
-    chains = [
-        [residue for residue in chain if "CA" in residue and residue.get_resname() in _LETTERS]
-        for chain in _first_model(checked(structure, "plot_structure"))
-    ]
+    chains = _chains(checked(structure, "plot_structure")).values()
     segments = [s for chain in chains for s in pairwise(r["CA"].coord for r in chain)]
     residues = [residue for chain in chains for residue in chain[1:]]
     if color == "spectrum":
@@ -131,6 +129,29 @@ def plot_structure(
     ax.view_init(elev=elev, azim=azim)
     plt.close(figure)
     return figure
+
+
+def read_chains(structure: str) -> dict[str, list[str]]:
+    """Return the residues of each chain that have a place, in order.
+
+    Parameters
+    ----------
+    structure : str
+        What `fetch_protein_structure` returns, in the PDB format or in mmCIF.
+
+    Returns
+    -------
+    dict of str to list of str
+        Chain to residues, in three letters. Modified amino acids count, such as ``HYP``
+        in collagen; water and ligands do not.
+
+    Raises
+    ------
+    ValueError
+        If `structure` is none.
+    """
+    chains = _chains(checked(structure, "read_chains"))
+    return {name: [r.get_resname() for r in residues] for name, residues in chains.items()}
 
 
 def checked(text: str, where: str) -> str:
@@ -154,6 +175,16 @@ def _color_map(structure: str, color: str) -> dict[str, str]:
     return dict(zip(names, cycle(PALETTE), strict=False))
 
 
+def _chains(structure: str) -> dict:
+    """Return the residues of each chain that have an alpha carbon, as Biopython has them."""
+    chains = {
+        chain.id: [r for r in chain if "CA" in r and r.get_resname() in _LETTERS]
+        for chain in _first_model(structure)
+    }
+    return {name: residues for name, residues in chains.items() if residues}
+
+
+@lru_cache(maxsize=1)  # a page asks several things of one structure in a row
 def _first_model(structure: str):
     parser = PDBParser(QUIET=True) if _kind(structure) == "pdb" else MMCIFParser(QUIET=True)
     return parser.get_structure("structure", StringIO(structure))[0]

@@ -7,13 +7,19 @@ from RCSB; its data are in the public domain (CC0 1.0).
 
 import os
 import re
-import warnings
+import tempfile
 from pathlib import Path
 
-import requests
-
-from dlfb.proteins.structure_views import COLORINGS, STYLES, checked, plot_structure, view_structure
+from dlfb.proteins.structure_views import (
+    COLORINGS,
+    STYLES,
+    checked,
+    plot_structure,
+    read_chains,
+    view_structure,
+)
 from dlfb.utils.context import assets, edition
+from dlfb.utils.download import DownloadError, NotThereError, Wanted, download, keep
 
 __all__ = [
     "COLORINGS",
@@ -22,12 +28,12 @@ __all__ = [
     "available_structures",
     "fetch_protein_structure",
     "plot_structure",
+    "read_chains",
     "view_structure",
 ]
 
 STRUCTURES = {"3I40": "insulin", "1BKV": "collagen", "1YAR": "proteasome"}
 RCSB = "https://files.rcsb.org/download"
-TIMEOUT_S = (10, 60)  # to connect, and between two pieces of an answer
 
 _KINDS = ("pdb", "cif")
 
@@ -55,7 +61,7 @@ def fetch_protein_structure(pdb_id: str) -> str:
     FileNotFoundError
         If there is no such entry, or the edition does not have it.
     ConnectionError
-        If the archive can't be reached.
+        If the archive can't be reached, or answers with something else.
     """
     if not isinstance(pdb_id, str) or not re.fullmatch("[0-9][A-Za-z0-9]{3}", pdb_id.strip()):
         raise ValueError(
@@ -71,7 +77,7 @@ def fetch_protein_structure(pdb_id: str) -> str:
     for path in _local_paths(pdb_id):
         text = _download(f"{RCSB}/{path.name}")
         if text is not None:
-            _keep(text, path)
+            keep(text.encode(), path)
             return text
     raise FileNotFoundError(f"The Protein Data Bank has no entry {pdb_id}. Check the id.")
 
@@ -90,33 +96,18 @@ def _local_paths(pdb_id: str) -> list[Path]:
 
 
 def _download(url: str) -> str | None:
-    """Return what stands at an address, None if nothing does."""
-    try:
-        response = requests.get(url, timeout=TIMEOUT_S)
-        content = response.content.decode("utf-8", errors="replace")
-    except requests.RequestException as error:
-        raise ConnectionError(
-            f"{url} can't be reached ({type(error).__name__}). Connect to the network, or set "
-            "DLFB_EDITION=pocket for the structures that come with dlfb."
-        ) from error
-    if response.status_code == 404:
-        return None
-    if response.status_code != 200:
-        raise ConnectionError(
-            f"{url} answered with status {response.status_code} {response.reason}. Try later."
-        )
-    return checked(content, url)
-
-
-def _keep(text: str, path: Path) -> None:
-    """Write a file whole or not at all; a reader goes on without a copy."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        warnings.warn(f"{path} can't be kept ({error}), so it is fetched anew.", stacklevel=3)
+    """Return the structure that stands at an address, None if nothing does."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = download(Wanted(url, Path(folder) / url.rsplit("/", 1)[-1])).path
+        except NotThereError:
+            return None
+        except DownloadError as error:
+            raise ConnectionError(
+                f"{error} Connect to the network, or set DLFB_EDITION=pocket for the structures "
+                "that come with dlfb."
+            ) from error
+        return checked(file.read_text(encoding="utf-8", errors="replace"), url)
 
 
 def _not_here(pdb_id: str) -> str:

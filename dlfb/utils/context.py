@@ -126,7 +126,8 @@ def checkpoint(name: str) -> str:
     -------
     str
         A local folder, or `name` itself where the model is to come from the
-        hub. The pocket edition answers every name with its own small model.
+        hub; loading it then says first how much there is to download. The pocket
+        edition answers every name with its own small model.
 
     Raises
     ------

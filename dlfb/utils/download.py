@@ -6,12 +6,14 @@ Proxies are honoured as `requests` does (``HTTPS_PROXY``, ``NO_PROXY``).
 """
 
 import base64
+import contextlib
 import errno
 import hashlib
 import os
 import re
 import shutil
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +36,10 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 class DownloadError(OSError):
     """A file that could not be had; the message is a sentence for the reader."""
+
+
+class NotThereError(DownloadError, FileNotFoundError):
+    """The host answers, and has no such file."""
 
 
 class Wanted(NamedTuple):
@@ -80,6 +86,7 @@ def download(wanted: Wanted, bar=None, stop: threading.Event | None = None) -> D
     ------
     DownloadError
         If no address gives the whole file; what had its name before is then still there.
+        A `NotThereError` if all of them answer that there is none.
     """
     path, stop, failures = Path(wanted.path), stop or threading.Event(), []
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,10 +97,11 @@ def download(wanted: Wanted, bar=None, stop: threading.Event | None = None) -> D
                 try:
                     return _from_one(wanted._replace(url=url, path=path), bar, stop)
                 except DownloadError as error:
-                    failures.append(str(error))
+                    failures.append(error)
     finally:
         lock.unlink(missing_ok=True)
-    raise DownloadError(" ".join(failures))
+    absent = all(isinstance(error, NotThereError) for error in failures)
+    raise (NotThereError if absent else DownloadError)(" ".join(map(str, failures)))
 
 
 def require_space(folder: Path, wanted: int) -> None:
@@ -106,6 +114,19 @@ def require_space(folder: Path, wanted: int) -> None:
             f"The disk of {folder} has {free / 1e9:.1f} GB free, but {wanted / 1e9:.1f} GB are to "
             "come. Make room there, or choose another place."
         )
+
+
+def keep(content: bytes, path: Path) -> None:
+    """Write a file whole or not at all; where that can't be, warn and go on without a copy."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(content)
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        warnings.warn(f"{path} can't be kept ({error}), so it is fetched anew.", stacklevel=3)
 
 
 def part_of(path: Path, suffix: str = "") -> Path:
@@ -221,7 +242,8 @@ def _refuse_unwanted(answer, wanted: Wanted, total: int | None) -> None:
         raise _Again(f"it answers {status} {answer.reason}", float(wait) if wait.isdigit() else 0.0)
     if status not in (200, 206):
         what = {401: "refuses", 403: "refuses", 404: "has no", 410: "has no longer"}
-        raise DownloadError(f"{host} {what.get(status, 'does not give')} {wanted.url} ({status}).")
+        kind = NotThereError if status in (404, 410) else DownloadError
+        raise kind(f"{host} {what.get(status, 'does not give')} {wanted.url} ({status}).")
     if "text/html" in answer.headers.get("Content-Type", ""):
         raise DownloadError(_WEB_PAGE.format(wanted.url))
     if wanted.size is not None and total not in (None, wanted.size):

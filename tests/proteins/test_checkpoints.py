@@ -3,15 +3,25 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 from huggingface_hub import constants
 
 from dlfb.proteins import checkpoints
-from dlfb.proteins.checkpoints import FILES, PINNED_CHECKPOINTS, Checkpoint, checkpoint_folder
+from dlfb.proteins.checkpoints import (
+    FILES,
+    PINNED_CHECKPOINTS,
+    Checkpoint,
+    checkpoint_folder,
+    fetch_tensor,
+)
+from dlfb.proteins.language_model import token_embeddings
 from dlfb.utils import download
 from tests.loopback import Loopback, serve_hub
 
@@ -50,9 +60,10 @@ def path_of(file):
     return f"/{NAME}/resolve/{REVISION}/{file}"
 
 
-def test_a_checkpoint_comes_once_with_its_size_told_first(hub, capsys):
+def test_a_checkpoint_comes_once_with_its_size_told_first(hub, capsys, tmp_path):
     folder = checkpoint_folder(NAME)
-    assert "0 MB to download from http://127.0.0.1" in capsys.readouterr().out
+    told = f"{NAME}: 7 kB to download from {hub.url}, once; kept in {tmp_path / 'hub'}.\n"
+    assert capsys.readouterr().out == told
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     hub.requests.clear()
@@ -143,6 +154,107 @@ def test_the_endpoint_of_the_environment_is_honoured(hub, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
                           text=True, check=True)  # fmt: skip
     assert done.stdout.splitlines()[-1].startswith(str(tmp_path / "home"))
+
+
+# One tensor, without the rest of the file.
+
+
+@pytest.fixture
+def large(hub, tmp_path, monkeypatch):
+    """Serve a weights file of which a tensor is a small part; return the tensor."""
+    tensors = {f"esm.layer.{i}.weight": np.full((500, 500), i, np.float32) for i in range(4)}
+    tensors["esm.embeddings.word_embeddings.weight"] = np.arange(66, dtype=np.float32).reshape(
+        33, 2
+    )
+    content = safetensors.numpy.save(tensors)
+    (tmp_path / "repository/model.safetensors").write_bytes(content)
+    pinned = Checkpoint(REVISION, hashlib.sha256(content).hexdigest(), len(content))
+    monkeypatch.setitem(PINNED_CHECKPOINTS, NAME, pinned)
+    serve_hub(hub, NAME, REVISION, tmp_path / "repository")
+    return tensors["esm.embeddings.word_embeddings.weight"]
+
+
+def one_tensor():
+    file = fetch_tensor(NAME, "word_embeddings.weight")
+    return None if file is None else safetensors.numpy.load(file)
+
+
+def bytes_sent(hub):
+    spans = [h["Range"].removeprefix("bytes=").split("-") for h in asked_for_weights(hub)]
+    return sum(int(end) - int(begin) + 1 for begin, end in spans)
+
+
+def asked_for_weights(hub):
+    path = path_of("model.safetensors")
+    return [h for method, asked, h in hub.requests if (method, asked) == ("GET", path)]
+
+
+def test_a_tensor_comes_alone_and_once(hub, large, capsys, monkeypatch, tmp_path):
+    [(name, found)] = one_tensor().items()
+    assert name == "esm.embeddings.word_embeddings.weight"
+    np.testing.assert_array_equal(found, large)
+    assert large.nbytes < bytes_sent(hub) < 2000  # of four million
+    told = capsys.readouterr().out
+    assert told.startswith(f"{NAME}: word_embeddings.weight alone, 0 kB of 4 MB, to download from")
+    assert f"{hub.url}, once; kept in {tmp_path / 'cache'}" in told and told.count("\n") == 1
+    hub.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    np.testing.assert_array_equal(one_tensor()[name], large)
+    assert hub.requests == [] and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 429}, {"cut": 3}])
+def test_a_tensor_comes_in_spite_of_passing_failures(hub, large, fault):
+    # The first request is for the head, the second for the length of the list of tensors.
+    hub.faults[path_of("model.safetensors")] = [{}, fault]
+    np.testing.assert_array_equal([*one_tensor().values()][0], large)
+
+
+@pytest.mark.parametrize("obstacle", ["no ranges", "refused", "other weights", "here already"])
+def test_without_parts_the_whole_is_to_be_asked_for(hub, large, obstacle, tmp_path):
+    path = path_of("model.safetensors")
+    if obstacle == "no ranges":
+        hub.ranges = False
+    elif obstacle == "refused":
+        hub.faults[path] = [{}, {"status": 403, "forever": True}]
+    elif obstacle == "other weights":
+        hub.headers[path]["X-Linked-Etag"] = '"' + "0" * 64 + '"'
+    else:
+        checkpoint_folder(NAME)
+    assert one_tensor() is None
+    assert not (tmp_path / "cache/tensors").exists()
+
+
+def test_a_tensor_that_can_t_be_had_is_a_sentence(hub, large, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(FileNotFoundError, match="HF_HUB_OFFLINE is set"):
+        one_tensor()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.server.shutdown()
+    hub.server.server_close()
+    with pytest.raises(FileNotFoundError, match=f"can't be had from {hub.url}"):
+        one_tensor()
+
+
+def test_token_embeddings_come_alone_where_the_weights_are_not_here(
+    hub, tiny_checkpoints, monkeypatch
+):
+    shutil.copytree(tiny_checkpoints / NAME, hub_folder := tiny_checkpoints.parent / "served")
+    for file in FILES:
+        if not (hub_folder / file).exists():
+            (hub_folder / file).write_text("{}")
+    content = (hub_folder / "model.safetensors").read_bytes()
+    pinned = Checkpoint(REVISION, hashlib.sha256(content).hexdigest(), len(content))
+    monkeypatch.setitem(PINNED_CHECKPOINTS, NAME, pinned)
+    serve_hub(hub, NAME, REVISION, hub_folder)
+    monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
+    alone = token_embeddings(NAME)
+    assert len(alone[0]) == 33 and bytes_sent(hub) < len(content) / 2
+    hub.ranges = False
+    shutil.rmtree(checkpoints.cache_dir() / "tensors")
+    whole = token_embeddings(NAME)
+    np.testing.assert_array_equal(alone[1], whole[1])
+    assert "Range" not in asked_for_weights(hub)[-1]
 
 
 def test_a_name_that_is_not_pinned_is_refused():

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from transformers import EsmForMaskedLM, EsmModel
 from transformers.utils import logging as hf_logging
 
 from dlfb.proteins import language_model
-from dlfb.proteins.language_model import load_language_model, token_embeddings
+from dlfb.proteins.language_model import load_language_model, load_tokenizer, token_embeddings
 from dlfb.proteins.sequences import INSULIN
 
 NAME = "facebook/esm2_t6_8M_UR50D"
@@ -143,6 +144,33 @@ def test_token_embeddings_read_only_their_table(own_copy):
         load_language_model(NAME)
 
 
+def test_token_embeddings_of_a_large_model_take_little_memory(own_copy):
+    # A hole of 3 GB, which takes no disk, between the table and what comes before it.
+    file, hole = own_copy / "model.safetensors", 3 << 30
+    key = "esm.embeddings.word_embeddings.weight"
+    table = load_file(file)[key].numpy().copy()
+    header = {
+        "esm.layers": {"dtype": "U8", "shape": [hole], "data_offsets": [0, hole]},
+        key: {"dtype": "F32", "shape": table.shape, "data_offsets": [hole, hole + table.nbytes]},
+    }
+    told = json.dumps(header).encode()
+    with file.open("wb") as large:
+        large.write(len(told).to_bytes(8, "little") + told)
+        large.seek(hole, os.SEEK_CUR)
+        large.write(table.tobytes())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    np.testing.assert_array_equal(token_embeddings(NAME)[1], table)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 300_000  # kilobytes on Linux, bytes on a Mac
+
+
+def test_a_tokenizer_needs_no_weights(own_copy):
+    (own_copy / "model.safetensors").unlink()
+    tokenizer = load_tokenizer(NAME)
+    assert tokenizer("MALWM")["input_ids"] == [0, 20, 5, 4, 22, 20, 2]
+    assert tokenizer.dlfb_checkpoint == NAME
+
+
 def test_a_model_cut_into_several_files_is_read(own_copy):
     weights = load_file(own_copy / "model.safetensors")
     (own_copy / "model.safetensors").unlink()
@@ -236,7 +264,9 @@ def test_the_chapters_checkpoints_come_from_their_pinned_revision(tiny_checkpoin
     calls = []
     monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
     monkeypatch.setattr(
-        language_model, "checkpoint_folder", lambda n: calls.append(n) or tiny_checkpoints / n
+        language_model,
+        "checkpoint_folder",
+        lambda n, weights: calls.append(n) or tiny_checkpoints / n,
     )
     load_language_model(NAME)
     assert calls == [NAME]

@@ -2,7 +2,12 @@ import re
 
 import pytest
 
-from dlfb.proteins.structures import COLORINGS, plot_structure, view_structure
+from dlfb.proteins.structures import (
+    COLORINGS,
+    plot_structure,
+    read_chains,
+    view_structure,
+)
 
 TINY_PDB = (
     "HELIX    1   1 GLY A    1  ILE A    2  1                                   2    \n"
@@ -72,6 +77,13 @@ def test_a_cartoon_carries_only_what_it_draws():
 def test_mmcif_is_viewed_as_mmcif():
     for color in COLORINGS:
         assert '"cif"' in view_structure(TINY_CIF, color=color)._make_html()
+
+
+def test_chains_are_read_from_either_format():
+    assert read_chains(TINY_PDB) == {"A": ["GLY", "HYP"], "B": ["ILE"]}  # and no water
+    assert read_chains(TINY_CIF) == {"A": ["GLY", "ILE"]}
+    with pytest.raises(ValueError, match="read_chains: this is no protein structure"):
+        read_chains("<html>")
 
 
 def test_what_cannot_be_drawn_is_a_sentence():

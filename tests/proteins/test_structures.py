@@ -1,5 +1,3 @@
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,8 @@ from dlfb.proteins.structures import (
     plot_structure,
     view_structure,
 )
+from dlfb.utils import download
+from tests.loopback import Loopback
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "cafa6"
 
@@ -28,36 +28,14 @@ ATOM 1
 @pytest.fixture
 def archive(monkeypatch, tmp_path):
     """Serve the answers of a test on the loop-back address, as the full edition's archive."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
-            self.server.asked.append(self.path)
-            status, body, claimed = self.server.answers.get(self.path, (404, b"<html>", None))
-            self.send_response(status)
-            self.send_header("Content-Length", str(claimed or len(body)))
-            self.end_headers()
-            if body == b"slow":
-                self.server.released.wait(5)
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.answers, server.released = [], {}, threading.Event()
-    server.serve = lambda path, body, status=200, claimed=None: server.answers.update(
-        {path: (status, body.encode(), claimed)}
-    )
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    monkeypatch.setattr(structures, "RCSB", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("DLFB_EDITION", "full")
-    monkeypatch.setenv("DLFB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("DLFB_ASSETS", raising=False)
-    yield server
-    server.released.set()
-    server.shutdown()
-    server.server_close()
+    with Loopback() as server:
+        monkeypatch.setattr(structures, "RCSB", server.url)
+        monkeypatch.setattr(download, "BACKOFF", 0.0)
+        monkeypatch.setenv("DLFB_EDITION", "full")
+        monkeypatch.setenv("DLFB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("DLFB_ASSETS", raising=False)
+        yield server
 
 
 @pytest.fixture
@@ -68,7 +46,7 @@ def pocket(monkeypatch):
     def no_network(*args, **kwargs):
         raise AssertionError("the pocket edition asked the network")
 
-    monkeypatch.setattr(structures.requests, "get", no_network)
+    monkeypatch.setattr(structures, "download", no_network)
 
 
 @pytest.mark.parametrize("wrong", ["", "3I4", "3I400", "AI40", "../3", "3I4/", "３I40", None, 3140])
@@ -78,10 +56,10 @@ def test_what_is_no_id_is_refused_before_anything_is_asked(pocket, wrong):
 
 
 def test_an_entry_is_downloaded_once_and_kept(archive, tmp_path):
-    archive.serve("/9XYZ.pdb", TINY_PDB)
+    archive.files["/9XYZ.pdb"] = TINY_PDB.encode()
     assert fetch_protein_structure("9xyz") == TINY_PDB
     assert fetch_protein_structure(" 9XYZ ") == TINY_PDB
-    assert archive.asked == ["/9XYZ.pdb"]
+    assert [path for _, path, _ in archive.requests] == ["/9XYZ.pdb"]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.name for path in files] == ["9XYZ.pdb"]
 
@@ -91,14 +69,14 @@ def test_a_provisioned_file_comes_first(archive, tmp_path):
     file.parent.mkdir(parents=True)
     file.write_text(TINY_PDB)
     assert fetch_protein_structure("9XYZ") == TINY_PDB
-    assert archive.asked == []
+    assert archive.requests == []
 
 
 def test_an_entry_without_a_pdb_file_comes_as_mmcif(archive):
-    archive.serve("/9XYZ.cif", TINY_CIF)
+    archive.files["/9XYZ.cif"] = TINY_CIF.encode()
     for _ in range(2):
         assert fetch_protein_structure("9XYZ") == TINY_CIF
-    assert archive.asked == ["/9XYZ.pdb", "/9XYZ.cif"]
+    assert [path for _, path, _ in archive.requests] == ["/9XYZ.pdb", "/9XYZ.cif"]
 
 
 def test_an_unknown_entry_is_a_sentence(archive):
@@ -106,39 +84,40 @@ def test_an_unknown_entry_is_a_sentence(archive):
         fetch_protein_structure("9XYZ")
 
 
-@pytest.mark.parametrize("status", [403, 500, 503])
-def test_a_failing_archive_is_named(archive, status, tmp_path):
-    archive.serve("/9XYZ.pdb", TINY_PDB, status=status)
-    with pytest.raises(ConnectionError, match=f"answered with status {status}"):
+@pytest.mark.parametrize("fault", [
+    {"status": 503}, {"status": 429, "headers": {"Retry-After": "0"}}, {"cut": 5},
+    {"redirect": "/elsewhere"},
+])  # fmt: skip
+def test_passing_failures_are_passed_over(archive, fault):
+    archive.files["/9XYZ.pdb"] = archive.files["/elsewhere"] = TINY_PDB.encode()
+    archive.faults["/9XYZ.pdb"] = [fault]
+    assert fetch_protein_structure("9XYZ") == TINY_PDB
+
+
+@pytest.mark.parametrize(("fault", "told"), [
+    ({"status": 403}, "refuses"), ({"status": 503}, "503"), ({"cut": 5}, "did not give"),
+    ({"html": "text/html"}, "a web page"), ({"html": "text/plain"}, "a web page"),
+])  # fmt: skip
+def test_a_lasting_failure_is_a_sentence_and_nothing_is_kept(archive, fault, told, tmp_path):
+    archive.files["/9XYZ.pdb"], archive.ranges = TINY_PDB.encode(), False
+    archive.faults["/9XYZ.pdb"] = [{**fault, "forever": True}]
+    with pytest.raises(ConnectionError, match=f"127.0.0.1.*{told}.*DLFB_EDITION=pocket"):
         fetch_protein_structure("9XYZ")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not archive.asked("/9XYZ.cif")  # another kind of file is no way around it
 
 
-@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>Not found</html>", "", "Moved"])
-def test_a_web_page_is_no_structure(archive, page, tmp_path):
-    archive.serve("/9XYZ.pdb", page)
+@pytest.mark.parametrize("text", [b"", b"Moved"])
+def test_what_is_no_structure_is_not_kept(archive, text, tmp_path):
+    archive.files["/9XYZ.pdb"] = text
     with pytest.raises(ValueError, match="9XYZ.pdb: this is no protein structure"):
         fetch_protein_structure("9XYZ")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_an_answer_that_was_cut_off_is_not_kept(archive, tmp_path):
-    archive.serve("/9XYZ.pdb", TINY_PDB, claimed=len(TINY_PDB) + 500)
-    with pytest.raises(ConnectionError, match="can't be reached"):
-        fetch_protein_structure("9XYZ")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_a_silent_archive_is_not_waited_for(archive, monkeypatch):
-    monkeypatch.setattr(structures, "TIMEOUT_S", (0.3, 0.3))
-    archive.serve("/9XYZ.pdb", "slow")
-    with pytest.raises(ConnectionError, match=r"can't be reached.*DLFB_EDITION=pocket"):
-        fetch_protein_structure("9XYZ")
-
-
 def test_without_network_the_way_out_is_named(archive, monkeypatch):
     monkeypatch.setattr(structures, "RCSB", "http://127.0.0.1:9")
-    with pytest.raises(ConnectionError, match="Connect to the network, or set DLFB_EDITION=pocket"):
+    with pytest.raises(ConnectionError, match="can't be reached.*Connect to the network, or set"):
         fetch_protein_structure("9XYZ")
 
 
@@ -146,8 +125,8 @@ def test_a_folder_that_cannot_be_written_still_gives_the_structure(archive, monk
     def full_disk(*args):
         raise OSError("No space left on device")
 
-    archive.serve("/9XYZ.pdb", TINY_PDB)
-    monkeypatch.setattr(structures.os, "replace", full_disk)
+    archive.files["/9XYZ.pdb"] = TINY_PDB.encode()
+    monkeypatch.setattr(download.Path, "write_bytes", full_disk)
     with pytest.warns(UserWarning, match="No space left"):
         assert fetch_protein_structure("9XYZ") == TINY_PDB
 
