@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EDITION ?= pocket
 PAGES ?=
+MINE ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
@@ -19,6 +20,7 @@ help:
 	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
 	@echo 'make bench                 the benchmarks'
 	@echo 'make results               the real run and results.md'
+	@echo 'make results MINE=--mine   a run of your own, on the full edition, in my-results/'
 	@echo 'make home REPO=owner/name  writes the home of the repository wherever it is needed'
 	@echo 'make clean                 removes what the others built, but for .venv'
 	@echo 'PYTHON=python3.12          with any of these: the interpreter that makes .venv'
@@ -54,7 +56,7 @@ bench: $(READY)
 	$(BIN)/python tools/bench.py
 
 results: $(READY)
-	$(BIN)/python tools/results.py
+	$(BIN)/python tools/results.py $(MINE)
 
 cover: $(READY)
 	$(BIN)/python tools/make_cover.py

@@ -195,41 +195,6 @@ def test_home_refuses_what_is_no_home(copy, name):
         home.move(copy, name)
 
 
-def run_colab_cell(monkeypatch, tmp_path, repository, missing):
-    """Run the cell as on a machine that has dlfb, or lacks it; return what it asked of pip."""
-    asked = []
-    find_spec = __import__("importlib.util").util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec",
-        lambda name: None if missing and name == "dlfb" else find_spec(name),
-    )
-    monkeypatch.setattr(subprocess, "run", lambda command, check: asked.append(command))
-    monkeypatch.chdir(tmp_path)
-    exec(colab_cell.TEMPLATE.replace("OWNER/dlfb", repository), {})
-    return asked
-
-
-def test_colab_cell_does_nothing_where_dlfb_is_installed(monkeypatch, tmp_path, capfd):
-    assert run_colab_cell(monkeypatch, tmp_path, "OWNER/dlfb", missing=False) == []
-    assert capfd.readouterr() == ("", "") and not list(tmp_path.iterdir())
-
-
-def test_colab_cell_keeps_what_is_installed(monkeypatch, tmp_path):
-    (command,) = run_colab_cell(monkeypatch, tmp_path, "ada/dlfb", missing=True)
-    assert command[1:4] == ["-m", "pip", "install"]
-    assert command[-1] == "dlfb @ git+https://github.com/ada/dlfb"
-    constraints = Path(command[command.index("-c") + 1]).read_text().split()
-    from importlib.metadata import version
-
-    for name in ("torch", "jax", "jaxlib", "numpy", "pandas"):
-        assert f"{name}=={version(name)}" in constraints
-
-
-def test_colab_cell_says_when_there_is_no_home_yet(monkeypatch, tmp_path):
-    with pytest.raises(RuntimeError, match="no public address yet"):
-        run_colab_cell(monkeypatch, tmp_path, "OWNER/dlfb", missing=True)
-
-
 # The book
 
 

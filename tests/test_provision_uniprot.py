@@ -5,10 +5,12 @@ import json
 import zipfile
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dlfb.proteins.cafa import load_sequences, load_taxonomy, load_terms
+from dlfb.proteins.information import load_information_accretion
 from dlfb.provision import main
 from dlfb.provision.uniprot import EVIDENCE, read_annotations
 from dlfb.utils import download
@@ -89,6 +91,10 @@ def test_the_cafa_files_come_out(server, tmp_path, capsys):
     datasets = tmp_path / "proteins/datasets"
     assert (datasets / "train_sequences.fasta").read_text() == ">P1\nMALWM\n>P2\nMALWM\n"
     assert (datasets / "go-basic.obo").read_text() == GO
+    # Of two proteins with a root each, none lacks binding where it has a function.
+    assert (datasets / "IA.tsv").read_text() == (
+        "GO:0003674\t0.0\nGO:0005488\t0.0\nGO:0008150\t0.0\n"
+    )
     with zipfile.ZipFile(datasets / "train_terms.tsv.zip") as archive:
         assert archive.namelist() == ["train_terms.tsv"]
     manifest = json.loads((tmp_path / "proteins/MANIFEST.json").read_text())
@@ -108,6 +114,17 @@ def test_the_chapter_s_code_reads_them(server, tmp_path, monkeypatch):
     assert load_terms("MFO")["term"].tolist() == ["GO:0003674", "GO:0005488"]
     assert load_taxonomy()["taxonomyID"].tolist() == [9606, 9606]
     assert load_sequences()["EntryID"].tolist() == ["P1", "P2"]
+
+
+def test_information_accretion_is_written(server, tmp_path, monkeypatch):
+    more = gaf(("P1", "GO:0005488"), ("P2", "GO:0003674"), ("Q9", "GO:0003674"))
+    server.files[GAF] = gzip.compress(more.encode())
+    assert run(server, tmp_path) == 0
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
+    # One in three proteins with a function binds something.
+    assert load_information_accretion()["GO:0005488"] == pytest.approx(np.log2(3))
+    manifest = json.loads((tmp_path / "proteins/MANIFEST.json").read_text())
+    assert "proteins/datasets/IA.tsv" in [entry["path"] for entry in manifest["files"]]
 
 
 def test_the_same_input_gives_the_same_bytes(server, tmp_path):

@@ -1,7 +1,8 @@
 """The one cell that opens every page on Colab, kept here and nowhere else.
 
-It does nothing where dlfb is installed, so its stored output is empty. `make home` writes it, with
-the repository's address, into every page, and the guards hold every page's copy to this text.
+It does nothing where somebody has installed dlfb, so its stored output is empty. What it does once
+dlfb is there stands in dlfb/colab.py. `make home` writes it, with the repository's address, into
+every page, and the guards hold every page's copy to this text.
 """
 
 import json
@@ -21,13 +22,15 @@ METADATA = {
 
 TEMPLATE = """\
 # On Colab and the like: installs dlfb where it is missing, and leaves what is there as it is.
+# On a GPU there it fetches the full edition's files, too, and the page runs on those.
 import importlib.util
+from pathlib import Path
 
+kept = Path("dlfb-constraints.txt")
 if importlib.util.find_spec("dlfb") is None:
     import subprocess
     import sys
     from importlib.metadata import distributions
-    from pathlib import Path
 
     repository = "OWNER/dlfb"
     if repository.startswith("OWNER/"):
@@ -35,13 +38,24 @@ if importlib.util.find_spec("dlfb") is None:
             "dlfb has no public address yet, so it can't be installed from here. Take a copy of "
             "the repository, run `make lab` in it, and open this page there."
         )
-    kept = ("torch", "jax", "jaxlib", "numpy", "pandas")
-    pins = sorted(f"{d.name}=={d.version}" for d in distributions() if d.name in kept)
-    Path("dlfb-constraints.txt").write_text("\\n".join(pins))
+    here = {d.name: d.version for d in reversed([*distributions()])}
+    names = ("torch", "jax", "jaxlib", "numpy", "pandas")
+    pins = [f"{name}=={here[name]}" for name in names if name in here]
+    kept.write_text("\\n".join(pins))
     address = f"dlfb @ git+https://github.com/{repository}"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "-c", "dlfb-constraints.txt"]
-    subprocess.run([*pip, address], check=True)
-    importlib.invalidate_caches()"""
+    pip = [sys.executable, "-m", "pip", "install", "-c", kept, address]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        kept.unlink()
+        raise RuntimeError(
+            f"dlfb can't be installed beside the versions that are here, which are kept: "
+            f"{', '.join(pins)}. pip says:\\n{(done.stdout + done.stderr)[-1500:]}"
+        )
+    importlib.invalidate_caches()
+if kept.exists():  # this cell installed dlfb, now or earlier
+    from dlfb.colab import prepare
+
+    prepare()"""
 
 FIRST_LINE = TEMPLATE.split("\n")[0]
 

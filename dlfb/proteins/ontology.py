@@ -77,7 +77,7 @@ def _parse(path: str, mtime_ns: int, size: int) -> nx.MultiDiGraph:
         node["aspect"] = _ASPECT_OF_NAMESPACE[node["namespace"]]
         alt_ids.update(dict.fromkeys(node.get("alt_id", ()), term))
     graph.remove_nodes_from(obsolete)
-    hierarchy = nx.DiGraph((term, parent) for term in graph for parent in _parents(graph, term))
+    hierarchy = nx.DiGraph((term, parent) for term in graph for parent in parents(graph, term))
     if not nx.is_directed_acyclic_graph(hierarchy):
         loop = " -> ".join(edge[0] for edge in nx.find_cycle(hierarchy))
         raise ValueError(f"{path}: {loop} -> ... is a circle, so these terms have no order.")
@@ -116,7 +116,7 @@ def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
         raise KeyError(f"ancestors(): {term!r} is {kind} in GO {data_version(graph)}.")
     found, to_visit = set(), [start]
     while to_visit:
-        for parent in _parents(graph, to_visit.pop()):
+        for parent in parents(graph, to_visit.pop()):
             if parent not in found:
                 found.add(parent)
                 to_visit.append(parent)
@@ -217,7 +217,8 @@ def sorted_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return values, rank[codes]
 
 
-def _parents(graph: nx.MultiDiGraph, term: str) -> list[str]:
+def parents(graph: nx.MultiDiGraph, term: str) -> list[str]:
+    """Return the terms that a live term points to by is_a or part_of within its aspect."""
     aspect = graph.nodes[term]["aspect"]
     return [
         parent

@@ -16,9 +16,11 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from dlfb.proteins.information import ACCRETION_FILE, information_accretion
 from dlfb.proteins.ontology import data_version, propagate
 from dlfb.proteins.sequences import read_fasta
 from dlfb.provision.files import (
+    DATASETS,
     GO_FILE,
     fetch_inputs,
     ontology_wanted,
@@ -103,7 +105,8 @@ def build(
     terms = terms[terms["EntryID"].isin(known)].reset_index(drop=True)
     taxonomy = annotated[["EntryID", "taxonomyID"]].drop_duplicates("EntryID")
     taxonomy = taxonomy[taxonomy["EntryID"].isin(known)].sort_values("EntryID")
-    names = write_cafa(staging, terms, known, taxonomy)
+    names = [*write_cafa(staging, terms, known, taxonomy), GO_FILE, f"{DATASETS}/{ACCRETION_FILE}"]
+    information_accretion(terms, graph).to_csv(staging / names[-1], sep="\t", header=False)
 
     release = {g.headers.get("x-uniprot-release") for g in got["fasta"]} - {None}
     versions = {"uniprot": " ".join(sorted(release)) or "not told", "go": data_version(graph)}
@@ -111,7 +114,7 @@ def build(
     return {
         "versions": {**versions, "goa": headers},
         "licences": LICENCES,
-        "names": [*names, GO_FILE],
+        "names": names,
         "origins": {GO_FILE: got["go"][0].url},
         "inputs": inputs,
         "taxa": taxa,
