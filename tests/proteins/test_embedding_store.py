@@ -359,17 +359,17 @@ def test_a_disk_that_is_full_is_a_sentence_and_loses_nothing(
 ):
     from dlfb.utils import pieces
 
-    write, written = pieces._write, []
+    replacing, written = pieces.replacing, []
 
-    def full(path, data):
+    def full(path):
         if len(written) == 3:
             raise OSError(28, "No space left on device")
         written.append(path)
-        write(path, data)
+        return replacing(path)
 
     prefix = tmp_path / "train"
     with monkeypatch.context() as patch, pytest.raises(OSError, match="can't be kept.*No space"):
-        patch.setattr(pieces, "_write", full)
+        patch.setattr(pieces, "replacing", full)
         store_sequence_embeddings(table, prefix, *tokenizer_and_model, piece_size=4)
     store_sequence_embeddings(table, prefix, *tokenizer_and_model, piece_size=4)
     assert calls == [4, 4, 3]
@@ -427,7 +427,7 @@ def test_a_finished_store_can_be_read_only(tmp_path, table, tokenizer_and_model,
         raise AssertionError("a finished store needs neither lock nor writing")
 
     monkeypatch.setattr(embedding_store.store, "locked", refuse)
-    monkeypatch.setattr(embedding_store.pieces, "_write", refuse)
+    monkeypatch.setattr(embedding_store.pieces, "replacing", refuse)
     store_sequence_embeddings(table, tmp_path / "train", *tokenizer_and_model)
     load_sequence_embeddings(tmp_path / "train", NAME)
 
