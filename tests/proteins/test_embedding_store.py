@@ -2,6 +2,7 @@ import gzip
 import multiprocessing
 import random
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -244,6 +245,25 @@ def test_killed_at_any_instant_the_old_or_the_new_is_there_whole(
     store_sequence_embeddings(table, prefix, *tokenizer_and_model, piece_size=2)
     assert len(files(tmp_path / FOLDER)) == 6 * 2 + 1  # no stray files
     assert not list((tmp_path / FOLDER).glob("*.tmp"))
+
+
+def test_a_killed_run_goes_on_with_the_piece_it_was_at(
+    tmp_path, table, tokenizer_and_model, monkeypatch
+):
+    log, prefix = tmp_path / "log", tmp_path / "train"
+    monkeypatch.setattr(embeddings, "get_mean_embeddings", fake_embeddings(log, 0.2))
+    process = in_process(table, prefix, *tokenizer_and_model, piece_size=2)
+    while len(list((tmp_path / FOLDER).glob("vectors-*.feather"))) < 2:
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    done = len(list((tmp_path / FOLDER).glob("vectors-*.feather")))
+    assert 2 <= done < 6
+    log.write_text("")
+    store_sequence_embeddings(table, prefix, *tokenizer_and_model, piece_size=2)
+    assert log.read_text().split() == [f"P{i:05d}" for i in range(2 * done, 11, 2)]
+    assert len(load_sequence_embeddings(prefix, NAME)) == 11
 
 
 def test_of_two_processes_at_once_one_computes_and_the_other_waits(
@@ -490,3 +510,29 @@ def test_a_fasta_file_is_embedded_in_pieces(
     fasta.write_text(text + ">last\nMALWM\n")
     embed_fasta(fasta, tmp_path / "mine", *tokenizer_and_model, piece_size=4)
     assert calls == [4] and f"{folder} were kept for other sequences" in capsys.readouterr().out
+
+
+def test_the_memory_for_a_fasta_file_does_not_grow_with_it(
+    tmp_path, tokenizer_and_model, monkeypatch
+):
+    monkeypatch.setattr(embeddings, "get_mean_embeddings", fake_embeddings(tmp_path / "log", 0))
+
+    def peak(proteins, name):
+        with open(tmp_path / f"{name}.fasta", "w") as file:
+            for i in range(proteins):
+                # Of one length, so that pieces take the same room; each protein another.
+                residues = "".join(AMINO_ACIDS[(i // 20**k) % 20] for k in range(5))
+                file.write(f">P{i:07d}\n{residues * 12}\n")
+        tracemalloc.start()
+        embed_fasta(tmp_path / f"{name}.fasta", tmp_path / name, *tokenizer_and_model,
+                    piece_size=100)  # fmt: skip
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(200, "warm")  # what is imported at the first call
+    few, many = peak(400, "few"), peak(8000, "many")
+    # The names of the pieces are all that adds up, less than two kilobytes for each; the
+    # proteins themselves would be a megabyte.
+    assert many < few + 76 * 2000 < 2 * few
+    assert len(load_sequence_embeddings(tmp_path / "many", NAME)) == 8000
