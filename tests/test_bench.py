@@ -175,6 +175,25 @@ def test_the_page_says_every_figure_and_what_was_missed(tool):
     assert page.count("take care") == 2
 
 
+def test_a_run_says_what_was_measured_where_and_when(tool, monkeypatch):
+    bench, made_up = tool("bench"), made_up_run()
+    asked = []
+    for name in ("embedding", "training"):
+        rows = made_up[name]
+        monkeypatch.setattr(
+            tool(f"bench_{name}"), "measure", lambda *a, rows=rows, **k: asked.append(a) or rows
+        )
+    monkeypatch.setattr(tool("bench_limits"), "measure", lambda n: {**made_up["limits"][0], "n": n})
+    run = bench.measure("cpu", quick=True)
+    plans = tool("bench_embedding").PLANS["quick"]
+    assert [plan for plan, *_ in asked[:-1]] == list(plans) and asked[-1] == (1,)
+    assert [row["n"] for row in run["limits"]] == ["restore", "fingerprint", "titin"]
+    assert run["packages"]["torch"] in bench.write_page({"cpu": json.loads(json.dumps(run))})
+    run = bench.measure("cpu", quick=False)
+    assert asked[-1] == (5,) and len(run["limits"]) == 4
+    assert {"embedding", "training", "limits"} < run.keys()
+
+
 def test_a_run_keeps_the_rows_of_the_other_device(tool, monkeypatch, tmp_path, capsys):
     bench = tool("bench")
     for name in ("ROOT", "FIGURES", "PAGE"):
