@@ -9,16 +9,18 @@ MINE ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help book test page notebooks lab bench results cover home clean
+.PHONY: help book test coverage mutants page notebooks lab bench results cover home clean
 
 help:
 	@echo 'make book                  the site in _build/html, from the stored outputs'
 	@echo 'make book EDITION=full     the same, every page executed on the full edition first'
 	@echo 'make test                  everything that is checked: code, book, pages'
+	@echo 'make coverage              which lines of the package no unit test runs'
+	@echo 'make mutants               breaks the engine in many places, and asks its tests'
 	@echo 'make page PAGE=03          the guards and the strict comparison of one page'
 	@echo 'make notebooks             text -> executed notebooks; some only: PAGES="03 04"'
 	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
-	@echo 'make bench                 the benchmarks'
+	@echo 'make bench                 the benchmarks and benchmarks.md; minutes only: QUICK=1'
 	@echo 'make results               the real run and results.md'
 	@echo 'make results MINE=--mine   a run of your own, on the full edition, in my-results/'
 	@echo 'make home REPO=owner/name  writes the home of the repository wherever it is needed'
@@ -43,6 +45,12 @@ test: $(READY)
 	$(BIN)/python tools/build_book.py
 	$(BIN)/pytest tests notebooks $(NBVAL) --durations=12
 
+coverage: $(READY)
+	$(BIN)/pytest tests --cov --cov-report=term-missing:skip-covered
+
+mutants: $(READY)
+	$(BIN)/python tools/mutate.py $(MODULES)
+
 page: $(READY)
 	$(BIN)/pytest tests/notebooks/test_pages.py notebooks/$(PAGE)*.ipynb $(NBVAL) -k '$(PAGE)'
 
@@ -53,7 +61,7 @@ lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 bench: $(READY)
-	$(BIN)/python tools/bench.py
+	$(BIN)/python tools/bench.py $(if $(QUICK),--quick)
 
 results: $(READY)
 	$(BIN)/python tools/results.py $(MINE)
@@ -65,5 +73,5 @@ home:
 	$(PYTHON) tools/home.py $(REPO)
 
 clean:
-	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -75,6 +75,7 @@ def test_makefile_has_the_commands_that_are_promised():
     makefile = (ROOT / "Makefile").read_text(encoding="utf8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     wanted = {"book", "test", "lab", "notebooks", "bench", "results", "home", "page", "clean"}
+    wanted |= {"coverage", "mutants"}
     assert wanted <= targets
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf8")
     for tool in re.findall(r"tools/\w+\.py", makefile):

@@ -1,276 +1,238 @@
-"""Benchmark embedding: `make bench`, or `python tools/bench.py --quick`.
+"""make bench: measures what the package promises, and writes the book's page of it.
 
-Ways of computing the same vectors are timed in turn, round after round, in one process, so that
-whatever else the machine does hits all alike; a ratio is the median over the rounds of that round's
-ratio. The machine's own rate of matrix products, at the model's shapes, is measured in the same
-rounds. Weights are random where there is no checkpoint (speed does not depend on them).
+    python tools/bench.py                 everything, some 25 minutes on two quiet cores
+    python tools/bench.py --quick         minutes; to _build, the book's figures stay
+    python tools/bench.py --device cuda   a GPU's rows only; those of the CPU stay
+    python tools/bench.py --page          the page anew, from the figures of the last run
 
-The rivals:
-
-chapter            the chapter's way: batches of 64 in file order, padded, mean over all positions
-facebookresearch   the policy of its extract.py: sorted by length, 4,096 tokens a batch with
-                   padding, float32, mean over residues; over the same transformers model
+Figures go to ``_static/benchmarks.json``, with the machine, the versions and the day; the page
+``benchmarks.md`` is written from that file and nothing else. A GPU's rows are measured beside the
+CPU's where there is a GPU.
 """
 
 import argparse
+import datetime
+import json
 import os
 import platform
-import statistics
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from transformers import EsmConfig, EsmModel, EsmTokenizer
-
-from dlfb.proteins import forward
-from dlfb.proteins.embeddings import get_mean_embeddings
-from dlfb.proteins.language_model import load_language_model
-from dlfb.proteins.sequences import AMINO_ACIDS, read_fasta
-
-ROOT = Path(__file__).parent.parent
-REAL = ROOT.parent / "shared/data/cafa6/proteins/datasets/train_sequences.fasta"
-WINDOW = 1022
-# name: (hidden size, layers, heads, share of the proteins: the larger models take long)
-SHAPES = {
-    "8M": (320, 6, 20, 1.0),
-    "150M": (640, 30, 20, 0.128),
-    "650M": (1280, 33, 20, 0.128),
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "_static" / "benchmarks.json"
+PAGE = ROOT / "benchmarks.md"
+PACKAGES = ("torch", "transformers", "jax", "flax", "numpy", "scikit-learn")
+# Set before anything was measured: ratios, and a share.
+AIMS = {
+    ("exact", "chapter"): 3,
+    ("exact", "facebookresearch"): 1.3,
+    ("fast", "chapter"): 6,
+    "share": 0.6,
+    "scoring": 50,
+    "the same, with compiling": 20,
 }
-WAYS = ("chapter", "facebookresearch", "exact", "fast")
-
-clock = time.perf_counter
+NAMES = {"chapter": "the chapter's way", "facebookresearch": "facebookresearch's policy"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     os.environ["DLFB_PROGRESS"] = "0"
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    global clock
-    clock = time.process_time if args.cpu_time else time.perf_counter
-    device = torch.device(args.device)
-    lengths, source = protein_lengths()
-    lines = [*preamble(args, device, source), *header()]
-    for name in args.models:
-        loaded = load(name)
-        if loaded is None:
-            say(f"{name}: not there, left out")
-            continue
-        for cut in args.cuts:
-            proteins = sample(lengths, cut, args.proteins, SHAPES.get(name, (0, 0, 0, 1.0))[3])
-            lines += rows(name, *loaded, cut, proteins, args.rounds, device)
-    text = "\n".join(lines) + "\n"
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(text)
+    figures, page = FIGURES, PAGE
+    if args.quick:
+        figures, page = (ROOT / "_build" / f"quick-{path.name}" for path in (FIGURES, PAGE))
+        figures.parent.mkdir(exist_ok=True)
+    runs = json.loads(figures.read_text("utf8")) if figures.exists() else {}
+    if not args.page:
+        for device in args.device:
+            runs[device] = measure(device, args.quick)
+        figures.write_text(json.dumps(runs, indent=1) + "\n", "utf8")
+    text = write_page(runs)
+    page.write_text(text, "utf8")
     print(text)
+    print(f"wrote {figures.relative_to(ROOT)} and {page.relative_to(ROOT)}")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("--output", type=Path, default=ROOT / "_build/bench.md", help="the table, Markdown")
-    add("--quick", action="store_true", help="some minutes: fewer proteins, three rounds, no 150M")
-    add("--models", nargs="+", choices=[*SHAPES, "pocket"], default=None)
-    add("--proteins", type=int, default=None, help="1,000; of them 128 for the larger models")
-    add("--cuts", type=int, nargs="+", default=None, help="keep proteins of at most 500 residues "
-        "(the chapter's way), or truncate to 1022 (the model's window)")  # fmt: skip
-    add("--rounds", type=int, default=None)
-    add("--threads", type=int, default=None, help="of torch; default: its own choice")
-    add("--device", default="cpu")
-    add("--cpu-time", action="store_true", help="CPU seconds instead of elapsed ones: on a busy "
-        "machine, with --threads 1")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="smaller samples, less to measure")
+    parser.add_argument("--page", action="store_true", help="measure nothing")
+    parser.add_argument("--device", nargs="+", choices=["cpu", "cuda"], help="default: all there")
     args = parser.parse_args(arguments)
-    args.models = args.models or (["pocket", "8M"] if args.quick else ["pocket", "8M", "150M"])
-    args.proteins = args.proteins or (128 if args.quick else 1000)
-    args.cuts = args.cuts or ([500] if args.quick else [500, WINDOW])
-    args.rounds = args.rounds or (3 if args.quick else 5)
+    if args.device is None and not args.page:
+        import torch
+
+        args.device = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     return args
 
 
-def protein_lengths() -> tuple[np.ndarray, str]:
-    """Return lengths to draw from, and what they are."""
-    if REAL.exists():
-        lengths = np.array([len(sequence) for _, sequence in read_fasta(REAL)])
-        return lengths, f"{len(lengths):,} proteins of CAFA6"
-    rng = np.random.default_rng(0)
-    lengths = np.exp(rng.normal(6.05, 0.75, 50_000)).astype(int).clip(20)
-    return lengths, "log-normal (mean log 6.05, deviation 0.75), which is near CAFA6's"
+def measure(device: str, quick: bool) -> dict:
+    """Measure all there is to measure on a device: on a GPU, embedding."""
+    start, load = time.perf_counter(), os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    import bench_embedding
+    import bench_limits
+    import bench_training
+    import torch
 
-
-def sample(lengths: np.ndarray, cut: int, proteins: int, share: float) -> list[str]:
-    rng = np.random.default_rng(42)
-    lengths = np.minimum(lengths, WINDOW) if cut == WINDOW else lengths[lengths <= cut]
-    drawn = rng.choice(lengths, max(1, round(proteins * share)))
-    return ["".join(rng.choice(AMINO_ACIDS, n)) for n in drawn]
-
-
-def load(name: str) -> tuple[EsmTokenizer, EsmModel] | None:
-    from dlfb import pocket
-
-    here = (pocket.model_dir() / "config.json").is_file()
-    if name == "pocket":
-        return load_language_model("pocket") if here else None
-    size, layers, heads, _ = SHAPES[name]
-    torch.manual_seed(0)
-    config = EsmConfig(
-        vocab_size=33, mask_token_id=32, pad_token_id=1, hidden_size=size,
-        num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * size,
-        max_position_embeddings=1026, position_embedding_type="rotary", token_dropout=True,
-        emb_layer_norm_before=False, layer_norm_eps=1e-5, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    return vocabulary(), EsmModel(config, add_pooling_layer=False).eval()
-
-
-def vocabulary() -> EsmTokenizer:
-    import tempfile
-
-    tokens = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>"]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "vocab.txt"
-        file.write_text("\n".join([*tokens, "<mask>"]))
-        return EsmTokenizer(str(file))
-
-
-@torch.no_grad()
-def chapter(proteins, tokenizer, model, device) -> np.ndarray:
-    means = []
-    for start in range(0, len(proteins), 64):
-        batch = tokenizer(proteins[start : start + 64], return_tensors="pt", padding=True)
-        means.append(model(**batch.to(device)).last_hidden_state.mean(dim=1).cpu().numpy())
-    return np.concatenate(means)
-
-
-@torch.no_grad()
-def facebookresearch(proteins, tokenizer, model, device) -> np.ndarray:
-    means = np.zeros((len(proteins), model.config.hidden_size), np.float32)
-    batches, batch = [], []
-    for i in sorted(range(len(proteins)), key=lambda i: len(proteins[i])):
-        if batch and (len(batch) + 1) * (len(proteins[i]) + 2) > 4096:
-            batches, batch = [*batches, batch], []
-        batch.append(i)
-    for chosen in [*batches, batch]:
-        inputs = tokenizer([proteins[i] for i in chosen], return_tensors="pt", padding=True)
-        states = model(**inputs.to(device)).last_hidden_state.cpu()
-        for i, protein in zip(chosen, states, strict=True):
-            means[i] = protein[1 : len(proteins[i]) + 1].mean(0).numpy()
-    return means
-
-
-def product_rate(model: EsmModel, device: torch.device, dtype: torch.dtype) -> float:
-    """Return the rate of a layer's matrix products alone, in FLOP/s: best of five."""
-    size, tokens = model.config.hidden_size, 16384 if device.type == "cuda" else 2048
-    shapes = [(size, 3 * size), (size, size), (size, 4 * size), (4 * size, size)]
-    work = [
-        (torch.randn(tokens, i, device=device, dtype=dtype),
-         torch.randn(o, i, device=device, dtype=dtype)) for i, o in shapes
-    ]  # fmt: skip
-    best = float("inf")
-    for _ in range(5):
-        _, seconds = timed(lambda: [F.linear(x, w) for x, w in work], device)
-        best = min(best, seconds)
-    return 2 * tokens * sum(i * o for i, o in shapes) / best
-
-
-def useful_flops(proteins: list[str], model: EsmModel) -> float:
-    """Return the work that no way can do without: matrix products and attention, no padding."""
-    size, tokens = model.config.hidden_size, np.array([len(p) + 2 for p in proteins], float)
-    per_layer = (24 * size**2 + 4 * tokens * size) * tokens
-    return model.config.num_hidden_layers * per_layer.sum()
-
-
-def timed(function, device: torch.device):
-    start = clock()
-    result = function()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return result, clock() - start
-
-
-def rows(name, tokenizer, model, cut, proteins, rounds, device) -> list[str]:
-    """Time every way in turn, and return the lines of the table."""
-    model.to(device)
-    ways = {
-        "chapter": lambda: chapter(proteins, tokenizer, model, device),
-        "facebookresearch": lambda: facebookresearch(proteins, tokenizer, model, device),
-        "exact": lambda: get_mean_embeddings(proteins, tokenizer, model, device),
-        "fast": lambda: get_mean_embeddings(proteins, tokenizer, model, device, precision="fast"),
+    lengths, source = bench_embedding.protein_lengths()
+    plans = bench_embedding.PLANS["quick" if quick and device == "cpu" else device]
+    run = {"embedding": []}
+    for plan in plans:
+        run["embedding"] += bench_embedding.measure(plan, torch.device(device), lengths, say)
+    if device == "cpu":
+        run["training"] = bench_training.measure(1 if quick else 5, say=say)
+        names = [name for name in bench_limits.LIMITS if not (quick and name == "metrics")]
+        run["limits"] = [bench_limits.measure(name) for name in names]
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    return run | {
+        "lengths": source,
+        "machine": gpu or f"{cpu_name()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "amx": getattr(torch.cpu, "_is_amx_tile_supported", bool)(),
+        "load_before": round(load, 1),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "day": datetime.date.today().isoformat(),
+        "seconds": round(time.perf_counter() - start),
     }
-    dtypes = dict.fromkeys(WAYS, torch.float32) | {"fast": forward.dtype_for("fast", device)}
-    get_mean_embeddings(proteins[:8], tokenizer, model, device)  # warm up
-    seconds, rates = {way: [] for way in WAYS}, {dtype: [] for dtype in dtypes.values()}
-    for i in range(rounds):
-        vectors = {}
-        for dtype in rates:
-            rates[dtype].append(product_rate(model, device, dtype))
-        for way in WAYS:
-            vectors[way], spent = timed(ways[way], device)
-            seconds[way].append(spent)
-            say(f"{name}, cut {cut}, round {i + 1} of {rounds}: {way} {spent:.1f} s")
-        for way, tolerance in (("exact", 1e-5), ("fast", 2e-2)):
-            far = np.linalg.norm(vectors[way] - vectors["facebookresearch"], axis=1)
-            far = (far / np.linalg.norm(vectors["facebookresearch"], axis=1)).max()
-            if not far < tolerance:
-                raise SystemExit(
-                    f"{way} is {far:.1e} from facebookresearch's: not the same vectors"
-                )
-    flops, residues = useful_flops(proteins, model), sum(map(len, proteins))
-    lines = []
-    for way in WAYS:
-        ratios = [ratio(seconds[rival], seconds[way]) for rival in WAYS[:2]]
-        kind = str(dtypes[way]).removeprefix("torch.")
-        rate = statistics.median(
-            flops / s / r for s, r in zip(seconds[way], rates[dtypes[way]], strict=True)
-        )
-        median = statistics.median(seconds[way])
-        product = statistics.median(rates[dtypes[way]]) / 1e9
-        lines.append(
-            f"| {name} | {cut:,} | {len(proteins):,} | {way} | {kind} | {median:.1f} | "
-            f"{residues / median:,.0f} | {' | '.join(ratios)} | {product:,.0f} | {rate:.0%} |"
-        )
-    return lines
-
-
-def ratio(rival: list[float], own: list[float]) -> str:
-    each = [r / o for r, o in zip(rival, own, strict=True)]
-    return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
-
-
-def preamble(args, device, source) -> list[str]:
-    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    noisy = load_average > 0.5 and not args.cpu_time and device.type == "cpu"
-    turns = f"{args.rounds} rounds, in turn{', CPU seconds' if args.cpu_time else ''}"
-    return [
-        f"{machine}; {os.cpu_count()} cores, {torch.get_num_threads()} threads; "
-        f"torch {torch.__version__}; {turns}. Lengths: {source}."
-        + (f" **Other work was running (load {load_average:.1f}): take care.**" if noisy else ""),
-        "",
-    ]
 
 
 def cpu_name() -> str:
     try:
         with open("/proc/cpuinfo") as file:
-            return next(
-                line.split(":")[1].strip() for line in file if line.startswith("model name")
-            )
+            line = next(line for line in file if line.startswith("model name"))
+        return line.split(":")[1].strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
-def header() -> list[str]:
-    names = (
-        "model", "residues at most", "proteins", "way", "precision", "seconds", "residues/s",
-        "times the chapter's", "times facebookresearch's", "matrix products, GFLOP/s",
-        "share of that",
-    )  # fmt: skip
-    return [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+def write_page(runs: dict) -> str:
+    """Return the page: one table of everything, then how it was measured."""
+    lines = [
+        "# How fast is it?",
+        "",
+        "What the package adds to the chapter's code, timed beside other ways of doing the same. "
+        "Written by `make bench`, which measures all of it in one run. What counts is the ratio, "
+        "since a ratio says the same on most machines; the aims were set before anything was "
+        "measured.",
+        "",
+        "| what | here | beside | there | times as fast | aim |",
+        "|---|---|---|---|---|---|",
+    ]
+    for device, run in runs.items():
+        for row in run["embedding"]:
+            if row["way"] in ("exact", "fast"):
+                lines += embedding_rows(row, run, device)
+        lines += [training_row(row) for row in run.get("training", ())]
+        lines += [limit_row(row) for row in run.get("limits", ())]
+    lines += ["", "## How it was measured", ""]
+    for device, run in runs.items():
+        lines += [f"- **{device.upper().replace('CUDA', 'GPU')}.** {conditions(run)}"]
+    return "\n".join([*lines, HOW])
+
+
+def embedding_rows(row: dict, run: dict, device: str) -> list[str]:
+    """Return a way's lines: beside each rival, and beside the machine's own products."""
+    aimed = device == "cpu" and (row["way"] == "exact" or run["amx"])
+    way = f"{row['way']} ({row['precision']})"
+    model = "pocket model" if row["model"] == "pocket" else f"ESM2 {row['model']}"
+    what = f"embedding, {model}{' on the GPU' if device == 'cuda' else ''}, {way}"
+    lines = []
+    for other in run["embedding"]:
+        rival = other["way"]
+        if other["model"] == row["model"] and rival in NAMES:
+            aim = AIMS.get((row["way"], rival)) if aimed else None
+            lines.append(
+                line(
+                    what,
+                    f"{row['residues_per_second']:,.0f} residues/s",
+                    NAMES[rival],
+                    f"{other['residues_per_second']:,.0f} residues/s",
+                    spread(row["times"][rival]),
+                    at_least(aim, row["times"][rival][0]),
+                )
+            )
+    share, wanted = row["share_of_product_rate"], AIMS["share"]
+    rate = f"{row['product_gflops']:,.0f} GFLOP/s"
+    aim = f"at least {wanted:.0%}{missed(share >= wanted)}"
+    lines.append(line(what, f"{share:.0%}", "matrix products alone", rate, "", aim))
+    return lines
+
+
+def training_row(row: dict) -> str:
+    what = row["what"]
+    aim = AIMS.get("scoring" if what.startswith("scoring") else what)
+    here, there = (f"{row[name]:.3g} s" for name in ("seconds", "rival_seconds"))
+    times = row["times"]
+    return line(what, here, NAMES["chapter"], there, spread(times), at_least(aim, times[0]))
+
+
+def limit_row(row: dict) -> str:
+    value, limit, unit = row["value"], row["limit"], row["unit"]
+    aim = f"under {limit:g} {unit}{missed(value < limit)}"
+    return line(row["what"], f"{value:.2g} {unit}", "", "", "", aim)
+
+
+def line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def spread(times: list[float]) -> str:
+    median, least, greatest = times
+    digits = 2 if median < 20 else 0
+    return f"{median:.{digits}f} ({least:.{digits}f} to {greatest:.{digits}f})"
+
+
+def at_least(aim: float | None, value: float) -> str:
+    return "" if aim is None else f"at least {aim}{missed(value >= aim)}"
+
+
+def missed(met: bool) -> str:
+    return "" if met else ", **missed**"
+
+
+def conditions(run: dict) -> str:
+    models = ", ".join(
+        f"{row['proteins']:,} proteins for {row['model']} ({row['rounds']} rounds)"
+        for row in run["embedding"]
+        if row["way"] == "exact"
+    )
+    fewer = ", ".join(
+        f"{row['proteins']} ({row['model']})" for row in run["embedding"] if row["way"] == "chapter"
+    )
+    packages = ", ".join(f"{name} {number}" for name, number in run["packages"].items())
+    text = (
+        f"{run['machine']}, {run['threads']} threads; Python {run['python']}, {packages}; "
+        f"{run['day']}, {run['seconds'] / 60:.0f} minutes. Embedded: {models}; by the chapter's "
+        f"way {fewer}. Their lengths are quantiles of those of {run['lengths']}."
+    )
+    if run["load_before"] > 0.5:
+        text += f" **Other work was running (load {run['load_before']}): take care.**"
+    return text
+
+
+HOW = """\
+- Ways are timed in turn in one process; a time or a rate is the median of the rounds, a ratio the
+  median of the rounds' ratios, with the least and the greatest behind it.
+- *The chapter's way* of embedding takes batches of 64 in file order, padded, and the mean over all
+  positions. *facebookresearch's policy* is that of its `extract.py`: sorted by length, 4,096 tokens
+  a batch with padding, float32, mean over residues. Both run over the same transformers model.
+  Models have the shapes of ESM2; weights, on which speed does not depend, are random but for the
+  pocket model's. The slower the way and the larger the model, the fewer proteins it is given:
+  rates are per residue, and few have the same distribution of lengths as many. A single batch of
+  fewer than 64 pads a little less, which favours the chapter's way.
+- *Matrix products alone* are those of one layer of the model, in the same precision and the same
+  rounds. The share counts no padding as work.
+- `fast` is bfloat16 where the processor has instructions for it. It was to be six times as fast as
+  the chapter's way on processors with AMX; others have less to gain, so no aim stands there.
+- *The chapter's way* of training cuts batches of 32 in Python and scores each protein of each
+  batch with five calls of scikit-learn. Model, data, optimiser, steps and evaluations are the same.
+- Restoring and fingerprinting are medians of five. Memory is the most that a process of its own
+  ever held, Python and PyTorch included; for scoring, what was held beside the two matrices.
+"""
 
 
 def say(text: str) -> None:

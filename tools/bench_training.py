@@ -1,44 +1,40 @@
-"""Measure scoring and training against the chapter's own way of doing them.
+"""Scoring and training, timed against the chapter's own way: a part of `make bench`.
 
 The rival is a plain loop: batches of 32 cut by a Python generator and copied to the device at
 every step, and an evaluation that walks the validation batches, calls scikit-learn five times
 for each protein and averages the means of the batches. Model, data, optimiser, number of steps
-(300) and of evaluations (ten) are the same. Data are random, in the chapter's shapes.
-
-    python tools/bench_training.py [--repeats 5]
-
-Prints medians, and ratios of medians taken in turns in one run.
+(300) and of evaluations (ten) are the same. Data are random, in the chapter's shapes. The two are
+timed in turn; a ratio is the median over the rounds of that round's ratio.
 """
 
-import argparse
-import os
 import statistics
 import time
 import warnings
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import optax
 import sklearn.metrics
+from bench_embedding import ratios
 
 from dlfb.proteins.metrics import per_protein_metrics
 from dlfb.proteins.model import Model
+from dlfb.proteins.splits import Split
 from dlfb.proteins.train import predict, train, train_step
 
 N_TRAIN, N_VALID, WIDTH, N_TERMS = 3574, 1191, 640, 303
 STEPS, EVERY, BATCH = 300, 30, 32
 
 
-def make_split(n: int, seed: int) -> SimpleNamespace:
+def make_split(n: int, seed: int) -> Split:
     """Random vectors with terms of heavy-tailed frequency, about seven a protein."""
     rng = np.random.default_rng(seed)
     frequency = 0.3 / np.arange(1, N_TERMS + 1) ** 0.6
     targets = (rng.random((n, N_TERMS)) < frequency).astype(np.float32)
     targets[np.arange(n), rng.integers(0, N_TERMS, n)] = 1
-    return SimpleNamespace(
-        embeddings=rng.standard_normal((n, WIDTH), dtype=np.float32), targets=targets
-    )
+    embeddings = rng.standard_normal((n, WIDTH), dtype=np.float32)
+    names = (np.array([f"{i}" for i in range(size)], object) for size in (n, N_TERMS))
+    return Split(embeddings, targets, *names)
 
 
 def score_row(truth, probs):
@@ -97,46 +93,47 @@ def timed(function, *args, **options) -> float:
     return time.perf_counter() - start
 
 
-def report(what: str, ours: list[float], theirs: list[float]) -> None:
-    a, b = statistics.median(ours), statistics.median(theirs)
-    print(f"{what:<34} {a:>9.3f} s {b:>9.3f} s {b / a:>8.1f}x")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
-    os.environ["DLFB_PROGRESS"] = "0"
-    warnings.simplefilter("ignore")  # scikit-learn's, about undefined metrics
+def measure(rounds: int, num_steps: int = STEPS, eval_every: int = EVERY, say=print) -> list[dict]:
+    """Time scoring, training, and compiling, each both ways in turn; return a row for each."""
     splits = {"train": make_split(N_TRAIN, 0), "valid": make_split(N_VALID, 1)}
+    # As small as may be, but with both sizes of batches that the rival compiles for.
+    small = {"train": splits["train"], "valid": make_split(N_VALID % BATCH + BATCH, 1)}
     valid = splits["valid"]
+    steps = {"num_steps": num_steps, "eval_every": eval_every}
+    names = {
+        "scoring": f"scoring {N_VALID:,} proteins x {N_TERMS} functions",
+        "training": f"training, {num_steps} steps, {-(-num_steps // eval_every)} evaluations",
+        "whole": "the same, with compiling",
+        "compiling": "compiling alone",
+    }
+    seconds = {name: ([], []) for name in names}
 
     def new_state():
         return Model(num_targets=N_TERMS).create_train_state(
             rng=jax.random.PRNGKey(42), dummy_input=valid.embeddings[:1], tx=optax.adam(0.001)
         )
 
-    new_state()  # JAX itself starts up here, outside of what is measured
-    scoring, training, whole, compiling = (([], []) for _ in range(4))
-    for _ in range(repeats):
-        probs = predict(new_state(), valid)
-        scoring[0].append(timed(per_protein_metrics, valid.targets, probs))
-        scoring[1].append(timed(score_rows, valid.targets, probs))
-        for i, way in enumerate((train, chapters_train)):
-            state = new_state()  # a new optimiser is a new program, and so compiled anew
-            small = {"train": splits["train"], "valid": make_split(N_VALID % BATCH + BATCH, 1)}
-            data = splits if way is train else small
-            first, again = (timed(way, state, data, num_steps=1) for _ in range(2))
-            compiling[i].append(first - again)
-            training[i].append(timed(way, state, splits))
-            whole[i].append(compiling[i][-1] + training[i][-1])
-
-    print(f"{'':<34} {'dlfb':>11} {'chapter':>11} {'ratio':>9}   (medians of {repeats})")
-    report(f"scoring {N_VALID} x {N_TERMS}", *scoring)
-    report(f"training, {STEPS} steps, 10 evaluations", *training)
-    report("the same, compiling included", *whole)
-    report("compiling alone", *compiling)
-
-
-if __name__ == "__main__":
-    main()
+    probs = predict(new_state(), valid)  # JAX itself starts up here, outside of what is measured
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn's, about undefined metrics
+        for i in range(rounds):
+            ways = ((train, splits, per_protein_metrics), (chapters_train, small, score_rows))
+            for which, (way, to_compile, score) in enumerate(ways):
+                state = new_state()  # a new optimiser is a new program, and so compiled anew
+                first, again = (timed(way, state, to_compile, num_steps=1) for _ in range(2))
+                trained = timed(way, state, splits, **steps)
+                seconds["scoring"][which].append(timed(score, valid.targets, probs))
+                seconds["training"][which].append(trained)
+                seconds["whole"][which].append(first - again + trained)
+                seconds["compiling"][which].append(first - again)
+                say(f"training, round {i + 1} of {rounds}: {way.__name__} {trained:.1f} s")
+    return [
+        {
+            "what": names[name],
+            "rounds": rounds,
+            "seconds": statistics.median(ours),
+            "rival_seconds": statistics.median(theirs),
+            "times": ratios(theirs, ours),
+        }
+        for name, (ours, theirs) in seconds.items()
+    ]

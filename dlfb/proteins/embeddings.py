@@ -242,5 +242,7 @@ def _run(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU, PyTorch's own error is a plain RuntimeError.
     words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, kinds) or any(word in str(error) for word in words)

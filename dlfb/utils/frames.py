@@ -5,7 +5,6 @@ one NumPy dtype go together as one matrix; texts go together as one run of bytes
 of column that could not be restored exactly is refused by name.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -87,8 +86,8 @@ def _pack_frame(frame, where: str, part) -> dict:
             values.append(part(frame.iloc[:, positions].to_numpy(), f" {kind}"))
         else:
             at = f"[{frame.columns[kind]!r}]"
-            within = functools.partial(_part_at, part, at)
-            values.append(_pack_values(frame.iloc[:, kind], where + at, within))
+            column = frame.iloc[:, kind]
+            values.append(_pack_values(column, where + at, lambda v, w, at=at: part(v, at + w)))
     return {
         "kind": "frame",
         "columns": part(frame.columns, " columns"),
@@ -97,10 +96,6 @@ def _pack_frame(frame, where: str, part) -> dict:
         "positions": list(blocks.values()),
         "values": values,
     }
-
-
-def _part_at(part, at: str, value: Any, label: str) -> Any:
-    return part(value, at + label)
 
 
 def _unpack_frame(node: dict, part):

@@ -1,12 +1,12 @@
 """Take a result apart into a JSON tree and named arrays, and put it together again.
 
 What comes back is what went in, bit for bit: arrays (:mod:`dlfb.utils.arrays`), tables
-(:mod:`dlfb.utils.frames`), and any nesting of lists, tuples, named tuples, dicts and sets.
+(:mod:`dlfb.utils.frames`), and any nesting of lists, tuples, dicts and sets.
 
 Nothing that a tree names is ever imported, looked up or called. The *types* of trained
-states (flax's ``TrainState``, any registered JAX pytree) and of named tuples are borrowed
-from `like`: values of the same make that the caller has, such as the state that was
-passed to ``train``. Of such an object the tree holds only the leaves.
+states (flax's ``TrainState``, optax's named tuples, any JAX pytree) are borrowed from
+`like`: values of the same make that the caller has, such as the state that was passed to
+``train``. Of such an object the tree holds only the leaves.
 """
 
 import collections
@@ -32,7 +32,7 @@ class Box(NamedTuple):
     """What packing and unpacking carry along."""
 
     arrays: dict[str, Any]
-    like: Any = None  # Values to borrow types from.
+    like: Any = None  # Where to look for states to borrow the types of.
     keep_order: bool = True  # Whether an array's order in memory is to come back too.
 
 
@@ -88,8 +88,8 @@ def is_namedtuple(value: Any) -> bool:
 def is_pytree_node(value: Any) -> bool:
     """Say whether `value` is an object, not a plain container, that JAX can take apart."""
     tree = getattr(sys.modules.get("jax"), "tree_util", None)
-    plain = tree is None or isinstance(value, dict | list | tuple)
-    return not plain and not tree.all_leaves([value])
+    plain = isinstance(value, dict | list | tuple) and not is_namedtuple(value)
+    return tree is not None and not plain and not tree.all_leaves([value])
 
 
 def _pack(value: Any, where: str, box: Box) -> Any:
@@ -107,14 +107,6 @@ def _pack(value: Any, where: str, box: Box) -> Any:
     if kind in _CONTAINERS.values():
         items = [_pack(item, f"{where}[{i}]", box) for i, item in enumerate(value)]
         return {"kind": kind.__name__, "items": items if kind is tuple else sorted(items, key=repr)}
-    if kind is bytes:
-        return {"kind": "bytes", "hex": value.hex()}
-    if kind is complex:
-        return {"kind": "complex", "parts": [value.real, value.imag]}
-    if is_namedtuple(value):
-        fields = zip(value._fields, value, strict=True)
-        items = [[name, _pack(item, f"{where}.{name}", box)] for name, item in fields]
-        return {"kind": "namedtuple", "type": type_name(kind), "items": items}
     array = as_array(value)
     if array is not None:
         name = where if where not in box.arrays else f"{where} #{len(box.arrays)}"
@@ -139,29 +131,13 @@ def _unpack(node: Any, box: Box) -> Any:
         return _MAPPINGS[kind]((_unpack(k, box), _unpack(v, box)) for k, v in node["items"])
     if kind in _CONTAINERS:
         return _CONTAINERS[kind](_unpack(item, box) for item in node["items"])
-    if kind == "bytes":
-        return bytes.fromhex(node["hex"])
-    if kind == "complex":
-        return complex(*node["parts"])
     if kind == "array":
         return unpack_array(node, box.arrays[node["name"]])
-    if kind == "namedtuple":
-        return _unpack_namedtuple(node, box)
     if kind == "pytree":
         return _unpack_pytree(node, box)
     from dlfb.utils import frames
 
     return frames.unpack(node, lambda name: _unpack(node[name], box))
-
-
-def _unpack_namedtuple(node: dict, box: Box) -> tuple:
-    fields = tuple(name for name, _ in node["items"])
-    values = [_unpack(item, box) for _, item in node["items"]]
-    for cls in _types_in(box.like):
-        if isinstance(cls, type) and type_name(cls) == node["type"] and cls._fields == fields:
-            return tuple.__new__(cls, values)
-    # A look-alike: equal to the original, with the same fields, but of a class of its own.
-    return collections.namedtuple(node["type"].rpartition(".")[2], fields)(*values)
 
 
 def _pack_pytree(value: Any, where: str, box: Box) -> dict:
@@ -203,7 +179,7 @@ def _flat(value: Any) -> tuple[dict[str, Any], Any]:
 
 def _matches(name: str, paths, like: Any) -> list[tuple[dict, Any]]:
     """Return the pytrees in `like` that have this type name and these leaves, flat."""
-    states = (v for v in _types_in(like) if not isinstance(v, type) and type_name(type(v)) == name)
+    states = (state for state in _states_in(like) if type_name(type(state)) == name)
     return [flat for flat in map(_flat, states) if list(flat[0]) == list(paths)]
 
 
@@ -211,19 +187,14 @@ def _shapes(leaves: dict[str, Any]) -> list[tuple]:
     return [getattr(leaf, "shape", ()) for leaf in leaves.values()]
 
 
-def _types_in(value: Any):
-    """Yield what a result can borrow types from: pytree nodes, and named tuples' classes."""
-    if isinstance(value, type):
-        if issubclass(value, tuple) and hasattr(value, "_fields"):
-            yield value
-        return
-    children = value.values() if isinstance(value, dict) else value
-    if is_namedtuple(value):
-        yield type(value)
-    elif is_pytree_node(value):
+def _states_in(value: Any):
+    """Yield the pytree nodes that a result can borrow its types from."""
+    if is_pytree_node(value):
         yield value
         children = sys.modules["jax"].tree_util.tree_leaves(value, lambda x: x is not value)
-    elif not isinstance(value, dict | list | tuple):
+    elif isinstance(value, dict | list | tuple):
+        children = value.values() if isinstance(value, dict) else value
+    else:
         return
     for child in children:
-        yield from _types_in(child)
+        yield from _states_in(child)

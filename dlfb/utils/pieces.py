@@ -5,18 +5,16 @@ whoever finds it. A manifest says which files belong together, and is replaced i
 one step, so that a reader finds the old set or the new one, whole.
 """
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dlfb.utils.store import Damaged, Newer, set_aside
+from dlfb.utils.store import Damaged, Newer, replacing, set_aside
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -35,7 +33,8 @@ def write_piece(folder: Path, stem: str, table: pd.DataFrame) -> str:
     # Uncompressed: vectors of floats hardly shrink, and reading is faster so.
     table.reset_index(drop=True).to_feather(buffer, compression="uncompressed")
     name = f"{stem}-{_checksum(buffer.getbuffer())}.feather"
-    _write(folder / name, buffer.getbuffer())
+    with replacing(folder / name) as file:
+        file.write(buffer.getbuffer())
     return name
 
 
@@ -66,7 +65,8 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """
     content = {"format": FORMAT, **content}
     manifest = {"sha256": _checksum(_json(content)), "content": content}
-    _write(folder / MANIFEST, _json(manifest))
+    with replacing(folder / MANIFEST) as file:
+        file.write(_json(manifest))
 
 
 def read_manifest(folder: Path) -> dict | None:
@@ -123,20 +123,6 @@ def _checked(file: Path) -> bytes:
     if not file.stem.endswith(f"-{_checksum(data)}"):
         raise Damaged(f"{file} is damaged.")
     return data
-
-
-def _write(path: Path, data: bytes | memoryview) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise
 
 
 def _checksum(data: bytes | memoryview) -> str:

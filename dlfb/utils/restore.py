@@ -44,7 +44,7 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
     one, the function is just called. Its name, documentation and signature stay.
 
     Results may hold arrays (NumPy, JAX, torch), pandas tables, numbers, text, and
-    lists, tuples, named tuples, dicts and sets of these. A trained state, such as
+    lists, tuples, dicts and sets of these. A trained state, such as
     flax's ``TrainState`` or an optimiser's state, is restored into the state of the
     same structure that was passed as an argument.
 
@@ -81,9 +81,7 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         key = _key(function, name, version, bound.arguments)
-        # Where a result may borrow the types of its states from.
-        known = [v for v in getattr(function, "__globals__", {}).values() if isinstance(v, type)]
-        like = [dict(bound.arguments), known]
+        like = dict(bound.arguments)  # Where a result may borrow the types of its states from.
         path = store.store_file(store_path)
         look = _Look() if force else _look(path, key, like, name)
         if not look.found:

@@ -53,8 +53,6 @@ def store_file(store_path: str | os.PathLike) -> Path:
 def write(path: Path, tree: Any, arrays: dict[str, Any], key: dict | None) -> None:
     """Write a result so that a reader finds the old file or the new one, whole.
 
-    Written aside, flushed to the disk, renamed; then the folder is flushed too.
-
     Raises
     ------
     OSError
@@ -67,12 +65,23 @@ def write(path: Path, tree: Any, arrays: dict[str, Any], key: dict | None) -> No
         digest.update(_bytes(array))
     start = header.index(_CHECKSUM) + len(_CHECKSUM)
     header[start : start + 64] = digest.hexdigest().encode()
+    with replacing(path) as file:
+        file.write(header)
+        for array in arrays.values():
+            file.write(_bytes(array))
+
+
+@contextlib.contextmanager
+def replacing(path: Path):
+    """Open a file to write to; at the end it takes the place of `path` in one step.
+
+    What is written lies aside, is flushed to the disk, and renamed; then the folder is
+    flushed too. After an error, or a kill at any instant, `path` is as it was.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with open(aside, "xb") as file:
-            file.write(header)
-            for array in arrays.values():
-                file.write(_bytes(array))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

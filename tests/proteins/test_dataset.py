@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from dlfb.proteins import dataset
+from dlfb.utils.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[2]
 HUMAN, MOUSE = 9606, 10090
@@ -440,6 +441,25 @@ def test_split_properties(sequences, fractions, seed, shuffle):
         pd.testing.assert_frame_equal(again[name], splits[name])
 
 
+@given(n=st.integers(0, 40), size=st.integers(1, 50), seed=st.integers(0, 2**32 - 1))
+def test_batches_hand_out_every_protein_once(n, size, seed):
+    numbers = np.arange(n, dtype=np.float32)
+    ids = np.array([f"P{i}" for i in range(n)], dtype=object)
+    split = dataset.Split(np.stack([numbers] * 3, 1), numbers[:, None], ids, np.array(["GO:1"]))
+    shuffled = split.shuffle(seed)
+    # A protein's vector, targets and id stay together.
+    assert (shuffled.embeddings[:, 2] == shuffled.targets[:, 0]).all()
+    assert shuffled.ids.tolist() == [f"P{int(i)}" for i in shuffled.targets[:, 0]]
+    assert sorted(shuffled.targets[:, 0]) == numbers.tolist()
+    batches = list(shuffled.batch(size).as_numpy_iterator())
+    assert [len(b["target"]) for b in batches] == [size] * (n // size) + [n % size] * (n % size > 0)
+    for name, whole in (("embedding", shuffled.embeddings), ("target", shuffled.targets)):
+        joined = np.concatenate([whole[:0], *(batch[name] for batch in batches)])
+        np.testing.assert_array_equal(joined, whole)
+    whole_ones = list(shuffled.batch(size, drop_remainder=True).as_numpy_iterator())
+    assert [len(batch["target"]) for batch in whole_ones] == [size] * (n // size)
+
+
 def test_split_puts_every_kind_of_group_everywhere():
     """Groups of identical sequences are not all sent to the largest split."""
     table = proteins_of([str(i // 2) if i < 6 else str(i) for i in range(30)])
@@ -537,23 +557,23 @@ def test_shuffle_is_whole_seeded_and_keeps_rows_together():
 def test_fingerprint_sees_everything():
     def with_(**changes):
         parts = {name: getattr(make_split(), name) for name in make_split().__dataclass_fields__}
-        return dataset.Split(**{**parts, **changes}).__fingerprint__()
+        return dataset.Split(**{**parts, **changes})
 
     base = make_split()
     touched = base.embeddings.copy()
     touched[69, 3] = np.nextafter(touched[69, 3], 1)
     flipped = 1 - base.targets
-    prints = [
-        with_(),
+    splits = [
+        base,
         with_(embeddings=touched),
         with_(embeddings=base.embeddings.astype(np.float64)),
         with_(targets=flipped),
         with_(ids=base.ids[::-1]),
         with_(terms=base.terms[::-1]),
-        base.shuffle(3).__fingerprint__(),
+        base.shuffle(3),
     ]
-    assert len(set(prints)) == len(prints)
-    assert with_() == base.__fingerprint__()
+    assert len(set(map(fingerprint, splits))) == len(splits)
+    assert fingerprint(with_()) == fingerprint(base)
 
 
 def test_a_split_of_parts_that_do_not_fit_is_refused():

@@ -2,6 +2,7 @@ import gzip
 import multiprocessing
 import random
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -246,6 +247,25 @@ def test_killed_at_any_instant_the_old_or_the_new_is_there_whole(
     assert not list((tmp_path / FOLDER).glob("*.tmp"))
 
 
+def test_a_killed_run_goes_on_with_the_piece_it_was_at(
+    tmp_path, table, tokenizer_and_model, monkeypatch
+):
+    log, prefix = tmp_path / "log", tmp_path / "train"
+    monkeypatch.setattr(embeddings, "get_mean_embeddings", fake_embeddings(log, 0.2))
+    process = in_process(table, prefix, *tokenizer_and_model, piece_size=2)
+    while len(list((tmp_path / FOLDER).glob("vectors-*.feather"))) < 2:
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    done = len(list((tmp_path / FOLDER).glob("vectors-*.feather")))
+    assert 2 <= done < 6
+    log.write_text("")
+    store_sequence_embeddings(table, prefix, *tokenizer_and_model, piece_size=2)
+    assert log.read_text().split() == [f"P{i:05d}" for i in range(2 * done, 11, 2)]
+    assert len(load_sequence_embeddings(prefix, NAME)) == 11
+
+
 def test_of_two_processes_at_once_one_computes_and_the_other_waits(
     tmp_path, table, tokenizer_and_model, monkeypatch
 ):
@@ -359,17 +379,17 @@ def test_a_disk_that_is_full_is_a_sentence_and_loses_nothing(
 ):
     from dlfb.utils import pieces
 
-    write, written = pieces._write, []
+    replacing, written = pieces.replacing, []
 
-    def full(path, data):
+    def full(path):
         if len(written) == 3:
             raise OSError(28, "No space left on device")
         written.append(path)
-        write(path, data)
+        return replacing(path)
 
     prefix = tmp_path / "train"
     with monkeypatch.context() as patch, pytest.raises(OSError, match="can't be kept.*No space"):
-        patch.setattr(pieces, "_write", full)
+        patch.setattr(pieces, "replacing", full)
         store_sequence_embeddings(table, prefix, *tokenizer_and_model, piece_size=4)
     store_sequence_embeddings(table, prefix, *tokenizer_and_model, piece_size=4)
     assert calls == [4, 4, 3]
@@ -427,7 +447,7 @@ def test_a_finished_store_can_be_read_only(tmp_path, table, tokenizer_and_model,
         raise AssertionError("a finished store needs neither lock nor writing")
 
     monkeypatch.setattr(embedding_store.store, "locked", refuse)
-    monkeypatch.setattr(embedding_store.pieces, "_write", refuse)
+    monkeypatch.setattr(embedding_store.pieces, "replacing", refuse)
     store_sequence_embeddings(table, tmp_path / "train", *tokenizer_and_model)
     load_sequence_embeddings(tmp_path / "train", NAME)
 
@@ -490,3 +510,29 @@ def test_a_fasta_file_is_embedded_in_pieces(
     fasta.write_text(text + ">last\nMALWM\n")
     embed_fasta(fasta, tmp_path / "mine", *tokenizer_and_model, piece_size=4)
     assert calls == [4] and f"{folder} were kept for other sequences" in capsys.readouterr().out
+
+
+def test_the_memory_for_a_fasta_file_does_not_grow_with_it(
+    tmp_path, tokenizer_and_model, monkeypatch
+):
+    monkeypatch.setattr(embeddings, "get_mean_embeddings", fake_embeddings(tmp_path / "log", 0))
+
+    def peak(proteins, name):
+        with open(tmp_path / f"{name}.fasta", "w") as file:
+            for i in range(proteins):
+                # Of one length, so that pieces take the same room; each protein another.
+                residues = "".join(AMINO_ACIDS[(i // 20**k) % 20] for k in range(5))
+                file.write(f">P{i:07d}\n{residues * 12}\n")
+        tracemalloc.start()
+        embed_fasta(tmp_path / f"{name}.fasta", tmp_path / name, *tokenizer_and_model,
+                    piece_size=100)  # fmt: skip
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(200, "warm")  # what is imported at the first call
+    few, many = peak(400, "few"), peak(8000, "many")
+    # The names of the pieces are all that adds up, less than two kilobytes for each; the
+    # proteins themselves would be a megabyte.
+    assert many < few + 76 * 2000 < 2 * few
+    assert len(load_sequence_embeddings(tmp_path / "many", NAME)) == 8000

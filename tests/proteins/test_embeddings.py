@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -292,7 +295,8 @@ def run_out_above(monkeypatch, limit, error):
     "error",
     [
         MemoryError(),
-        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.cuda.OutOfMemoryError("tried to allocate 2.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
     ],
 )
@@ -304,6 +308,63 @@ def test_out_of_memory_halves_the_batches_and_loses_nothing(embed, monkeypatch, 
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and said.startswith("Out of memory on cpu: going on with batches")
     assert sum(size > 200 for size in sizes) < 5
+
+
+def test_each_time_memory_ends_the_batches_are_halved_again(embed, monkeypatch, capsys):
+    sequences = proteins([98] * 64)
+    sizes = run_out_above(monkeypatch, 450, MemoryError())
+    embed(sequences, token_budget=6400)
+    assert sizes == [6400, 3200, 1600, 800, *[400] * 16]
+    assert capsys.readouterr().out.count("Out of memory") == 1
+
+
+def test_what_ran_out_of_memory_can_be_embedded_after_it(embed, monkeypatch):
+    """A GPU's cache is emptied, where the error no longer holds on to what lies there."""
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(sys.exception()))
+    failing = [True, False]
+
+    def sum_states(batch):
+        if failing.pop(0):
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return np.ones((len(batch), 2))
+
+    pieces = [(0, "MALWM"), (1, "MAL")]
+    failing.append(False)
+    batches = list(embeddings._run(sum_states, pieces, 14, None, torch.device("cuda", 0)))
+    assert [batch for batch, _ in batches] == [[piece] for piece in pieces]
+    assert emptied == [None]
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+import numpy as np
+from dlfb.proteins.embeddings import get_mean_embeddings
+from dlfb.proteins.language_model import load_language_model
+from dlfb.proteins.sequences import AMINO_ACIDS
+
+tokenizer, model = load_language_model(sys.argv[1])
+rng = np.random.default_rng(0)
+proteins = ["".join(rng.choice(AMINO_ACIDS, n)) for n in rng.integers(60, 100, 700)]
+expected = get_mean_embeddings(proteins, tokenizer, model, "cpu")
+held = next(int(s.split()[1]) for s in open("/proc/self/status") if s.startswith("VmSize"))
+limit = held * 1024 + 30_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+found = get_mean_embeddings(proteins, tokenizer, model, "cpu", token_budget=10**9)
+distance = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+print(distance.max() < 1e-5)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a limit of memory")
+def test_where_memory_really_ends_nothing_is_lost(use_tiny_checkpoints):
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, NAME],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    said, same = done.stdout.splitlines()
+    assert said.startswith("Out of memory on cpu: going on with batches of") and same == "True"
 
 
 def test_one_protein_that_does_not_fit_is_an_error(embed, monkeypatch):

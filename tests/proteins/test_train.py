@@ -1,5 +1,6 @@
 """Training: it learns, repeats itself bit for bit, and reports what it should."""
 
+import inspect
 import math
 from types import SimpleNamespace
 
@@ -118,6 +119,23 @@ def test_the_best_step_is_returned_unless_the_last_is_asked_for(start, splits, m
     monkeypatch.setattr(train_module, "eval_step", lambda *_: {"loss": 1.0, "auprc": math.nan})
     undefined, _ = train(start, splits, num_steps=20, eval_every=10)
     assert undefined.step == 20
+
+
+def test_the_whole_data_set_lies_on_the_device_once(start, splits, monkeypatch):
+    seen = []
+    take, forward = train_module._take, train_module._forward
+    monkeypatch.setattr(train_module, "_take", lambda d, rows: seen.append(d) or take(d, rows))
+    monkeypatch.setattr(train_module, "_forward", lambda s, d: seen.append(d) or forward(s, d))
+    train(start, splits, num_steps=4, eval_every=2)
+    arrays = {id(array): array for data in seen for array in data.values()}
+    assert len(seen) == 4 + 2 * 2 and len(arrays) == 4  # vectors and targets of two splits
+    assert all(isinstance(array, jax.Array) for array in arrays.values())
+    assert sorted(len(array) for array in arrays.values()) == [37, 37, 100, 100]
+
+
+def test_the_loop_fits_on_a_screen():
+    lines, _ = inspect.getsourcelines(train)
+    assert len(lines) - train.__doc__.count("\n") < 45
 
 
 def test_callback_is_told_each_entry_as_it_comes(start, splits):

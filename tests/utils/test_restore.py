@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import time
-import typing
 import warnings
 from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 
@@ -59,19 +59,6 @@ def test_the_same_is_computed_once_and_restored_bit_for_bit(path, capsys):
     assert out.out == out.err == ""
 
 
-class Scores(typing.NamedTuple):
-    auprc: np.ndarray
-
-
-def score(n):
-    return Scores(np.ones(n))
-
-
-def test_a_named_tuple_that_the_function_knows_comes_back_as_itself(path):
-    restorable(score)(2, store_path=path)
-    assert same(restorable(score)(2, store_path=path), Scores(np.ones(2)))
-
-
 def test_without_a_path_the_function_is_just_called(path):
     assert restorable(slow)(1, name=sys)["name"] is sys
     assert not path.parent.exists()
@@ -110,6 +97,60 @@ def test_a_changed_argument_is_named_and_computed_anew(change, named, path, caps
     )
     restorable(train)(**asked | change, store_path=path)
     assert len(CALLS) == 2 and files(path) == ["mlp.dlfb"]
+
+
+FRAME = pd.DataFrame({"GO:1": [0, 1], "GO:2": [1, 0], "place": ["in", "out"]})
+
+
+def one_weight_changed(state):
+    params = jax.tree.map(np.array, state.params)
+    params["Dense_0"]["kernel"][2, 1] += 1e-6
+    return state.replace(params=params)
+
+
+def torch_model(bias=0.0):
+    import torch
+
+    layer = torch.nn.Linear(3, 2)
+    torch.nn.init.ones_(layer.weight)
+    torch.nn.init.constant_(layer.bias, bias)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.arange(6.0), np.nextafter(np.arange(6.0), 9)),
+        (np.arange(6), np.arange(6).astype("i4")),
+        (np.arange(6), np.arange(6).reshape(2, 3)),
+        (FRAME, FRAME[["GO:2", "GO:1", "place"]]),
+        (FRAME, FRAME[::-1]),
+        (FRAME, FRAME.replace("out", "beside")),
+        (FRAME, FRAME.astype({"GO:2": "int8"})),
+        (jax.numpy.arange(3), np.arange(3, dtype=jax.numpy.arange(3).dtype)),
+        (torch_model(), torch_model(1e-7)),
+        (new_state(), one_weight_changed(new_state())),
+        (new_state(), new_state(optimiser=optax.sgd)),
+        (new_state().tx, optax.adam(1e-3, b2=0.998)),
+        (len, max),
+        ({"a": [1, {"b": (2, None)}]}, {"a": [1, {"b": (2, 0)}]}),
+    ],
+)
+def test_every_kind_of_argument_is_compared_by_its_content(one, other, path, capsys):
+    def ask(about):
+        CALLS.append(about)
+        return len(CALLS)
+
+    def copied(value):
+        return value.copy() if isinstance(value, np.ndarray | pd.DataFrame) else value
+
+    assert restorable(ask)(one, store_path=path) == 1
+    assert restorable(ask)(copied(one), store_path=path) == 1
+    assert capsys.readouterr().out == ""
+    assert restorable(ask)(other, store_path=path) == 2
+    assert "the argument 'about' changed" in capsys.readouterr().out
+    # Asked as before, it is computed again: one result is kept.
+    assert restorable(ask)(one, store_path=path) == 3
 
 
 def test_several_changes_are_named_in_one_line(path, capsys):
