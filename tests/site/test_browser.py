@@ -173,7 +173,11 @@ def test_choosing_changes_the_structure_and_its_colours(structures):
     structures.keyboard.press("ArrowDown")
     status.get_by_text("Shown: collagen, coloured by secondary structure.").wait_for()
     assert coloured(pixels(box)) < coloured(collagen)
-    assert figure.locator(".structure-legend").inner_text().split() == ["helix", "strand", "neither"]
+    assert figure.locator(".structure-legend").inner_text().split() == [
+        "helix",
+        "strand",
+        "neither",
+    ]
     figure.get_by_label("proteasome").check()
     status.get_by_text("Shown: proteasome").wait_for()
     structures.wait_for_function(
@@ -268,7 +272,9 @@ def test_the_copy_button_copies(open_page):
     code.hover()
     code.locator("button.copybtn").click()
     page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
-    assert page.evaluate("navigator.clipboard.readText()") == code.locator("pre").inner_text().rstrip()
+    assert (
+        page.evaluate("navigator.clipboard.readText()") == code.locator("pre").inner_text().rstrip()
+    )
 
 
 def test_the_sub_path_is_one(site, visit):

@@ -55,8 +55,7 @@ def weight(path: Path) -> int:
     text = path.read_text(encoding="utf8")
     data = r'<script type="application/json" id="structure-[^>]*>.*?</script>'
     pictures = {
-        (path.parent / src).resolve()
-        for src in re.findall(r'<img[^>]*\ssrc="([^":]+)"', text)
+        (path.parent / src).resolve() for src in re.findall(r'<img[^>]*\ssrc="([^":]+)"', text)
     }
     without = len(re.sub(data, "", text, flags=re.DOTALL).encode())
     return without + sum(picture.stat().st_size for picture in pictures)
@@ -124,7 +123,10 @@ def test_launch_buttons_lead_home(html):
     for name in PAGES:
         links = [tag["href"] for tag in soup(html / name).find_all("a", href=True)]
         for link in links:
-            if re.search(r"github\.com|colab\.research|mybinder", link) and home.split("/")[1] in link:
+            if (
+                re.search(r"github\.com|colab\.research|mybinder", link)
+                and home.split("/")[1] in link
+            ):
                 assert home in link, link
         if name.startswith("notebooks/"):
             notebook = Path(name).with_suffix(".ipynb").as_posix()
