@@ -1,7 +1,9 @@
 """Showing a structure: turned with the mouse, or as a still picture (notebook 01)."""
 
 import re
-from io import StringIO
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO, StringIO
 from itertools import cycle, pairwise
 
 import numpy as np
@@ -10,6 +12,7 @@ from Bio.PDB import MMCIFParser, PDBParser
 from Bio.PDB.Polypeptide import protein_letters_3to1_extended
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
@@ -19,6 +22,7 @@ from dlfb.utils.config import PALETTE
 STYLES = ("cartoon", "stick", "sphere", "line")
 COLORINGS = ("spectrum", "chain", "residue class", "secondary structure")
 SECONDARY_COLORS = {"h": "#D55E00", "s": "#0072B2", "c": "#999999"}
+ELEV, AZIM = 30, -60  # where a structure is seen from, in degrees, as matplotlib counts them
 
 
 _LETTERS = {**{k.upper(): v for k, v in protein_letters_3to1_extended.items()}, "HYP": "P"}
@@ -26,10 +30,19 @@ _PROPERTIES = {"chain": "chain", "residue class": "resn", "secondary structure":
 
 
 class StructureView(py3Dmol.view):
-    """A ``py3Dmol.view`` that a notebook stores once, as HTML; py3Dmol would store it twice."""
+    """A ``py3Dmol.view`` that a notebook stores as HTML and, for where nothing turns, a picture."""
+
+    still: Callable[[], Figure] | None = None
 
     def _repr_html_(self) -> str:
         return self._make_html()
+
+    def _repr_png_(self) -> bytes | None:
+        if self.still is None:
+            return None
+        picture = BytesIO()
+        self.still().savefig(picture, format="png", dpi=144, bbox_inches="tight")
+        return picture.getvalue()
 
     def __repr__(self) -> str:
         return "A structure to turn with the mouse."
@@ -51,7 +64,7 @@ def view_structure(
     style : str
         One of `STYLES`.
     color : str
-        One of `COLORINGS`. ``"spectrum"`` runs through the rainbow along each
+        One of `COLORINGS`. ``"spectrum"`` runs from violet to yellow along each
         chain, by residue number.
     width, height : int
         In pixels.
@@ -60,7 +73,7 @@ def view_structure(
     -------
     StructureView
         A ``py3Dmol.view``. Shown where it is the last line of a notebook's cell. It holds the
-        atoms that the style needs, so a notebook stays small.
+        atoms that the style needs, so a notebook stays small, and a still picture.
 
     Raises
     ------
@@ -76,18 +89,41 @@ def view_structure(
     kind = _kind(structure)
     view = StructureView(width=width, height=height)
     view.addModel(_slim(structure) if kind == "pdb" and style == "cartoon" else structure, kind)
-    if color == "spectrum":
-        coloring = {"color": "spectrum"}
-    else:
-        scheme = {"prop": _PROPERTIES[color], "map": _color_map(structure, color)}
-        coloring = {"colorscheme": scheme}
-    view.setStyle({style: coloring})
+    view.setStyle({style: {"colorscheme": color_scheme(structure, color)}})
+    # From where the still picture is seen, too: a rope is not shown from its end.
+    view.rotate(-(90 + AZIM), "vz")
+    view.rotate(ELEV - 90, "vx")
     view.zoomTo()
+    view.still = partial(plot_structure, structure, color)
     return view
 
 
+def color_scheme(structure: str, color: str) -> dict:
+    """Return one of `COLORINGS` for one structure, as 3Dmol wants to be told.
+
+    Parameters
+    ----------
+    structure : str
+        What `fetch_protein_structure` returns.
+    color : str
+        One of `COLORINGS`.
+
+    Returns
+    -------
+    dict
+        A ``colorscheme``: the property of an atom that is looked at, and the
+        colour of each of its values.
+    """
+    if color != "spectrum":
+        return {"prop": _PROPERTIES[color], "map": _color_map(structure, color)}
+    numbers = [r.id[1] for chain in _first_model(structure) for r in chain if "CA" in r]
+    colors = [to_hex(color) for color in colormaps["viridis"](np.linspace(0, 1, 9))]
+    ends = {"min": min(numbers, default=0), "max": max(numbers, default=1)}
+    return {"prop": "resi", "gradient": "linear", "colors": colors, **ends}
+
+
 def plot_structure(
-    structure: str, color: str = "spectrum", elev: float = 20, azim: float = -60
+    structure: str, color: str = "spectrum", elev: float = ELEV, azim: float = AZIM
 ) -> Figure:
     """Draw the course of the chains as a still picture, for where nothing can be turned.
 
@@ -96,7 +132,8 @@ def plot_structure(
     structure : str
         What `fetch_protein_structure` returns.
     color : str
-        ``"spectrum"``, ``"chain"`` or ``"residue class"``.
+        One of `COLORINGS`. Secondary structure is read from files of the PDB
+        format only; without it, everything is grey.
     elev, azim : float
         Where it is seen from, in degrees.
 
@@ -106,12 +143,17 @@ def plot_structure(
         Lines from alpha carbon to alpha carbon. Already closed for pyplot, so
         that a notebook shows it once.
     """
-    key_of = {"chain": lambda r: r.get_parent().id, "residue class": lambda r: r.get_resname()}
-    if color != "spectrum" and color not in key_of:
-        raise ValueError(f"plot_structure: no color {color!r}; take spectrum, {', '.join(key_of)}.")
+    if color not in COLORINGS:
+        raise ValueError(f"plot_structure: no color {color!r}; take {', '.join(COLORINGS)}.")
+    secondary = _secondary_structure(checked(structure, "plot_structure"))
+    key_of = {
+        "chain": lambda r: r.get_parent().id,
+        "residue class": lambda r: r.get_resname(),
+        "secondary structure": lambda r: secondary.get((r.get_parent().id, r.id[1]), "c"),
+    }
     chains = [
         [residue for residue in chain if "CA" in residue and residue.get_resname() in _LETTERS]
-        for chain in _first_model(checked(structure, "plot_structure"))
+        for chain in _first_model(structure)
     ]
     segments = [s for chain in chains for s in pairwise(r["CA"].coord for r in chain)]
     residues = [residue for chain in chains for residue in chain[1:]]
@@ -154,6 +196,18 @@ def _color_map(structure: str, color: str) -> dict[str, str]:
     return dict(zip(names, cycle(PALETTE), strict=False))
 
 
+def _secondary_structure(pdb_text: str) -> dict[tuple[str, int], str]:
+    """Return what HELIX ("h") and SHEET ("s") lines say of (chain, residue number)."""
+    found = {}
+    for line in pdb_text.splitlines():
+        if line.startswith(("HELIX", "SHEET")):
+            # One column apart in the two kinds of line: chain, first and last residue.
+            first = (19, 21, 33) if line.startswith("HELIX") else (21, 22, 33)
+            chain, begin, end = line[first[0]], *(int(line[at : at + 4]) for at in first[1:])
+            found |= {(chain, number): line[0].lower() for number in range(begin, end + 1)}
+    return found
+
+
 def _first_model(structure: str):
     parser = PDBParser(QUIET=True) if _kind(structure) == "pdb" else MMCIFParser(QUIET=True)
     return parser.get_structure("structure", StringIO(structure))[0]
@@ -163,11 +217,12 @@ def _slim(pdb_text: str) -> str:
     """Leave out what a cartoon does not use, so that a notebook stays small."""
     kept = []
     for line in pdb_text.splitlines():
-        if line.startswith(("HELIX", "SHEET", "TER", "END", "MODEL")):
+        # Not END: at its sight 3Dmol forgets what HELIX and SHEET said.
+        if line.startswith(("HEADER", "HELIX", "SHEET", "TER", "ENDMDL", "MODEL")):
             kept.append(line.rstrip())
         elif line.startswith(("ATOM", "HETATM")) and line[17:20].strip() in _LETTERS:
             # A modified residue (HETATM) is a link of the chain too. Coordinates end at 54.
-            kept += ["ATOM  " + line[6:54]] * (line[12:16] in (" N  ", " CA ", " C  ", " O  "))
+            kept += ["ATOM  " + line[6:54]] * (line[12:16] in (" CA ", " O  "))
     return "\n".join(kept) + "\n"
 
 

@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from dlfb.proteins.structure_views import SECONDARY_COLORS
 from dlfb.proteins.structures import COLORINGS, plot_structure, view_structure
 
 TINY_PDB = (
@@ -48,7 +49,7 @@ def test_a_view_holds_the_model_and_the_colours(color):
     assert "200px" in html
     style = re.search(r"setStyle\((.*)\);", html).group(1)
     expected = {
-        "spectrum": '"color": "spectrum"',
+        "spectrum": '"prop": "resi", "gradient": "linear", "colors": ["#440154"',
         "chain": '{"A": "#0072B2", "B": "#E69F00"}',
         "secondary structure": '"h": "#D55E00"',
     }
@@ -64,6 +65,9 @@ def test_a_cartoon_carries_only_what_it_draws():
     assert " CA  GLY A   1" in html
     assert " O   GLY A   1" in html
     assert "HOH" not in html
+    assert " N   GLY" not in html and " C   GLY" not in html
+    # 3Dmol forgets HELIX and SHEET when it reads END.
+    assert not re.search(r"\\nEND(?!MDL)", html)
     assert "HOH" in view_structure(TINY_PDB, style="stick")._make_html()
     # 3Dmol leaves gaps where a chain holds residues that are marked as foreign.
     assert "ATOM      5  CA  HYP" in html
@@ -86,7 +90,7 @@ def test_what_cannot_be_drawn_is_a_sentence():
         plot_structure(TINY_PDB, color="rainbow")
 
 
-@pytest.mark.parametrize("color", ["spectrum", "chain", "residue class"])
+@pytest.mark.parametrize("color", COLORINGS)
 def test_the_still_picture_links_alpha_carbons_within_chains(color):
     from matplotlib import pyplot as plt
 
@@ -95,3 +99,20 @@ def test_the_still_picture_links_alpha_carbons_within_chains(color):
     figure = plot_structure(TINY_CIF, color=color)
     assert len(figure.axes[0].collections[0]._segments3d) == 1
     assert plt.get_fignums() == []
+
+
+def test_the_still_picture_has_the_colours_of_the_view():
+    from matplotlib.colors import to_hex
+
+    lines = plot_structure(TINY_PDB, color="secondary structure").axes[0].collections[0]
+    # The first residue with a link before it is the second, which the HELIX line takes in.
+    assert to_hex(lines.get_colors()[0]).upper() == SECONDARY_COLORS["h"]
+    outside = TINY_PDB.replace("ILE A    2", "GLY A    1")
+    lines = plot_structure(outside, color="secondary structure").axes[0].collections[0]
+    assert to_hex(lines.get_colors()[0]).upper() == SECONDARY_COLORS["c"]
+
+
+def test_a_view_is_stored_with_a_still_picture():
+    view = view_structure(TINY_PDB, color="chain")
+    assert view._repr_png_().startswith(b"\x89PNG")
+    assert "3dmolviewer_" in view._repr_html_()

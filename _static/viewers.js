@@ -1,0 +1,165 @@
+// Structures that can be turned. Each box holds a still picture already; what is drawn here is laid over
+// it, so that the picture is what remains on paper, without JavaScript, and where nothing can be drawn.
+(() => {
+  const library = new URL("3Dmol-min.js", document.currentScript.src).href;
+  const stored = (key) => JSON.parse(document.getElementById(key).textContent);
+  let loading;
+
+  function load3Dmol() {
+    loading ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = library;
+      script.onload = resolve;
+      script.onerror = () => reject(new Error("3Dmol could not be loaded"));
+      document.head.append(script);
+    });
+    return loading;
+  }
+
+  function element(name, properties = {}, ...children) {
+    const made = Object.assign(document.createElement(name), properties);
+    made.append(...children);
+    return made;
+  }
+
+  // Draws a structure into a box, for the first time or in the place of another.
+  async function draw(box, structure, style) {
+    try {
+      await load3Dmol();
+      box.viewer ??= openViewer(box);
+      const viewer = box.viewer;
+      const isNew = box.shown !== structure.name;
+      if (isNew) {
+        viewer.removeAllModels();
+        // Thousands of residues are too small on the screen for all their facets to be seen.
+        viewer.setDefaultCartoonQuality(structure.text.length > 200_000 ? 4 : 10);
+        viewer.addModel(structure.text, structure.format);
+      }
+      viewer.setStyle(style);
+      if (isNew) {
+        viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
+        structure.turns.forEach(([angle, axis]) => viewer.rotate(angle, axis));
+        viewer.zoomTo();
+      }
+      viewer.render();
+      box.shown = structure.name;
+      box.classList.add("drawn");
+    } catch (error) {
+      // A browser without WebGL is no fault of the page: the still picture stays.
+      box.querySelector(".structure-canvas")?.remove();
+      box.classList.add("failed");
+    }
+  }
+
+  function openViewer(box) {
+    const still = box.querySelector("img");
+    const canvas = element("div", { className: "structure-canvas", tabIndex: 0 });
+    canvas.setAttribute("role", "application");
+    canvas.setAttribute(
+      "aria-label",
+      `${still.alt} In 3D: the arrow keys turn it, plus and minus change its size.`,
+    );
+    box.append(canvas);
+    const viewer = $3Dmol.createViewer(canvas, { backgroundColor: "white" });
+    const keys = {
+      ArrowLeft: () => viewer.rotate(-10, "vy"),
+      ArrowRight: () => viewer.rotate(10, "vy"),
+      ArrowUp: () => viewer.rotate(-10, "vx"),
+      ArrowDown: () => viewer.rotate(10, "vx"),
+      "+": () => viewer.zoom(1.2),
+      "=": () => viewer.zoom(1.2),
+      "-": () => viewer.zoom(1 / 1.2),
+    };
+    canvas.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
+    canvas.addEventListener("pointerdown", () => canvas.focus({ preventScroll: true }));
+    // Scrolling past a structure scrolls the page; one that was clicked comes closer instead.
+    canvas.addEventListener(
+      "wheel",
+      (event) => document.activeElement === canvas || event.stopPropagation(),
+      { capture: true },
+    );
+    return viewer;
+  }
+
+  // A group of radio buttons, the first or the named one chosen.
+  function choice(legend, options, chosen, id) {
+    const buttons = options.map(({ label, value }) =>
+      element(
+        "label",
+        {},
+        element("input", { type: "radio", name: id, value, checked: value === chosen }),
+        ` ${label}`,
+      ),
+    );
+    return element("fieldset", {}, element("legend", { textContent: legend }), ...buttons);
+  }
+
+  // Puts a choice of all structures of the page, and of their colours, above a box.
+  function addChooser(box, settings) {
+    const keys = [...document.querySelectorAll('script[type="application/json"][id^="structure-"]')];
+    const structures = keys.map(({ id }) => ({ value: id, label: stored(id).name }));
+    const colors = settings.choose.map((name) => ({ value: name, label: name }));
+    const schemes = stored(settings.structure).colors;
+    const { prop } = settings.style.cartoon.colorscheme;
+    const first = settings.choose.find((name) => schemes[name].prop === prop);
+    const form = element(
+      "form",
+      { className: "structure-chooser" },
+      choice("Structure", structures, settings.structure, "structure"),
+      choice("Coloured by", colors, first, "color"),
+    );
+    const legend = element("ul", { className: "structure-legend" });
+    const said = element("p", { className: "structure-said" });
+    said.setAttribute("role", "status");
+    box.before(form);
+    box.after(legend, said);
+
+    const show = () => {
+      const { structure: key, color } = Object.fromEntries(new FormData(form));
+      const structure = stored(key);
+      const meaning = Object.entries(settings.keys[color] ?? {});
+      legend.replaceChildren(
+        ...meaning.map(([name, value]) => {
+          const swatch = element("span", { className: "structure-swatch" });
+          swatch.style.backgroundColor = value;
+          return element("li", {}, swatch, ` ${name}`);
+        }),
+      );
+      said.textContent = `Shown: ${structure.name}, coloured by ${color}.`;
+      settings.structure = key;
+      settings.style = { cartoon: { colorscheme: structure.colors[color] } };
+      // Beneath lies the picture of the same structure, from where it is shown first.
+      const other = [...document.querySelectorAll(".structure")].find(
+        (one) => one !== box && JSON.parse(one.dataset.settings).structure === key,
+      );
+      const picture = (other ?? box).querySelector("img");
+      Object.assign(box.querySelector("img"), { src: picture.src, alt: picture.alt });
+      return draw(box, structure, settings.style);
+    };
+    form.addEventListener("change", show);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    box.show = show;
+  }
+
+  // A structure is drawn when it comes near the screen: a page opens at once.
+  const near = new IntersectionObserver(
+    (entries) =>
+      entries
+        .filter((entry) => entry.isIntersecting)
+        .forEach(({ target: box }) => {
+          near.unobserve(box);
+          box.show();
+        }),
+    { rootMargin: "400px" },
+  );
+  document.querySelectorAll(".structure").forEach((box) => {
+    const settings = JSON.parse(box.dataset.settings);
+    box.show = () => draw(box, stored(settings.structure), settings.style);
+    if (settings.choose) addChooser(box, settings);
+    near.observe(box);
+  });
+})();

@@ -1,0 +1,276 @@
+"""The site in a real browser: it shows, answers the keyboard, and asks nobody else for anything."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.site.conftest import PAGES, SERVED_AS
+
+STRUCTURES = "notebooks/01_protein_structures.html"
+WITH_SOLUTION = "notebooks/02_one_hot_encoding.html"
+# Nothing draws: neither on the page nor aside.
+NO_WEBGL = """
+for (const kind of [HTMLCanvasElement, globalThis.OffscreenCanvas].filter(Boolean))
+  kind.prototype.getContext = () => null;
+"""
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def visit(browser, site, axe):
+    """Return what was found on a page, which is opened once for all that is asked of it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(60_000)
+    found = {}
+
+    def violations(page, rules: dict) -> list[str]:
+        result = page.evaluate("(rules) => axe.run(document, rules)", rules)
+        return [
+            f"{problem['id']} ({problem['impact']}): {node['html'][:160]}"
+            for problem in result["violations"]
+            if problem["impact"] in ("serious", "critical")
+            for node in problem["nodes"]
+        ]
+
+    def look(name: str) -> dict:
+        if name in found:
+            return found[name]
+        from tests.site.conftest import watch
+
+        page = context.new_page()
+        problems, outside = watch(page, site)
+        page.goto(site + name)
+        page.add_script_tag(path=axe)
+        # Colours are checked when they have stopped changing.
+        page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
+        light = violations(page, {"resultTypes": ["violations"]})
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        dark = violations(page, {"runOnly": ["color-contrast"], "resultTypes": ["violations"]})
+        page.set_viewport_size(PHONE)
+        wide = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        found[name] = {
+            "title": page.title(),
+            "problems": problems,
+            "outside": outside,
+            "light": light,
+            "dark": dark,
+            "wide": wide,
+        }
+        page.close()
+        return found[name]
+
+    yield look
+    context.close()
+
+
+page = pytest.mark.parametrize("name", [*PAGES, "search.html"])
+
+
+@page
+def test_opens_without_an_error(visit, name):
+    assert visit(name)["problems"] == []
+    assert "Learning the language of proteins" in visit(name)["title"]
+
+
+@page
+def test_asks_nobody_else_for_anything(visit, name):
+    assert visit(name)["outside"] == []
+
+
+@page
+def test_is_accessible_in_light_and_dark(visit, name):
+    assert visit(name)["light"] == []
+    assert visit(name)["dark"] == []
+
+
+@page
+def test_fits_a_telephone(visit, name):
+    assert visit(name)["wide"] <= 0
+
+
+@pytest.mark.parametrize("name", ["index.html", STRUCTURES])
+def test_opens_as_a_file(open_page, html, name):
+    page = open_page((html / name).as_uri())
+    page.locator("h1").first.wait_for()
+    if name == STRUCTURES:
+        drawn(page, page.locator(".structure").first)
+    assert page.problems == [] and page.outside == []
+
+
+# Structures
+
+
+def drawn(page, box):
+    """Scroll to a viewer and wait until it has drawn, or failed."""
+    box.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "box => box.matches('.drawn, .failed')", arg=box.element_handle(), timeout=60_000
+    )
+    assert "drawn" in box.get_attribute("class"), "no WebGL"
+
+
+def pixels(box) -> np.ndarray:
+    """Return what a viewer's canvas shows, as colours."""
+    return np.asarray(Image.open(io.BytesIO(box.screenshot())).convert("RGB")).astype(int)
+
+
+def coloured(image: np.ndarray) -> int:
+    """Return how many pixels are neither white nor grey."""
+    return int(((image.max(axis=2) - image.min(axis=2)) > 40).sum())
+
+
+@pytest.fixture(scope="module")
+def structures(browser, site):
+    """Return the page with the viewers, open."""
+    context = browser.new_context(viewport={"width": 900, "height": 700})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.goto(site + STRUCTURES)
+    if not page.locator('script[src*="viewers.js"]').count():
+        pytest.skip("This site was built without 3Dmol.")
+    yield page
+    context.close()
+
+
+@pytest.mark.parametrize("figure", ["insulin-3d", "collagen-3d", "proteasome-3d"])
+def test_a_viewer_draws(structures, figure):
+    box = structures.locator(f"#fig-{figure} .structure")
+    drawn(structures, box)
+    # The still picture is hidden now, so that what is seen was drawn.
+    assert not box.locator("img").is_visible()
+    assert coloured(pixels(box)) > 2000
+
+
+def test_the_keyboard_turns_a_structure(structures):
+    box = structures.locator("#fig-insulin-3d .structure")
+    drawn(structures, box)
+    canvas = box.locator(".structure-canvas")
+    assert "arrow keys" in canvas.get_attribute("aria-label")
+    canvas.focus()
+    before = pixels(box)
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "+"):
+        structures.keyboard.press(key)
+    assert (pixels(box) != before).any(axis=2).sum() > 1000
+
+
+def test_choosing_changes_the_structure_and_its_colours(structures):
+    figure = structures.locator("#fig-choice-3d")
+    box = figure.locator(".structure")
+    drawn(structures, box)
+    status = figure.get_by_role("status")
+    insulin = pixels(box)
+    figure.get_by_label("collagen").check()
+    status.get_by_text("Shown: collagen, coloured by residue class.").wait_for()
+    collagen = pixels(box)
+    assert (collagen != insulin).any(axis=2).sum() > 2000
+    # By keyboard: one radio button of a group is reached with Tab, the others with the arrows.
+    figure.get_by_label("residue class").focus()
+    structures.keyboard.press("ArrowDown")
+    status.get_by_text("Shown: collagen, coloured by secondary structure.").wait_for()
+    assert coloured(pixels(box)) < coloured(collagen)
+    assert figure.locator(".structure-legend").inner_text().split() == ["helix", "strand", "neither"]
+    figure.get_by_label("proteasome").check()
+    status.get_by_text("Shown: proteasome").wait_for()
+    structures.wait_for_function(
+        "box => box.shown === 'proteasome'", arg=box.element_handle(), timeout=60_000
+    )
+
+
+@pytest.mark.parametrize("why", ["without JavaScript", "without WebGL", "without 3Dmol"])
+def test_the_still_pictures_show(open_page, site, why):
+    if why == "without JavaScript":
+        page = open_page(STRUCTURES, java_script_enabled=False)
+    elif why == "without WebGL":
+        page = open_page(STRUCTURES, script=NO_WEBGL)
+    else:
+        page = open_page("index.html")
+        page.route("**/3Dmol-min.js", lambda route: route.abort())
+        page.goto(site + STRUCTURES)
+    boxes = page.locator(".structure")
+    for i in range(boxes.count()):
+        box = boxes.nth(i)
+        box.scroll_into_view_if_needed()
+        if why != "without JavaScript":
+            page.wait_for_function(
+                "box => box.matches('.failed')", arg=box.element_handle(), timeout=60_000
+            )
+        assert box.locator("img").is_visible()
+        assert box.locator("canvas").count() == 0
+    assert boxes.count() == 5
+    assert page.locator("text=failed to load").count() == 0
+    if why == "without WebGL":
+        assert page.problems == []
+        # Choosing still changes the picture.
+        still = page.locator("#fig-choice-3d img")
+        before = still.get_attribute("src")
+        page.get_by_label("collagen").check()
+        assert still.get_attribute("src") != before
+
+
+def test_paper_gets_the_still_picture(structures):
+    box = structures.locator("#fig-insulin-3d .structure")
+    drawn(structures, box)
+    structures.emulate_media(media="print")
+    assert box.locator("img").is_visible()
+    assert not box.locator(".structure-canvas").is_visible()
+    structures.emulate_media(media="screen")
+
+
+# What the theme brings
+
+
+def test_folded_solutions_open(open_page):
+    page = open_page(WITH_SOLUTION)
+    for solution in ("details.hide", "details.sd-dropdown"):
+        details = page.locator(solution).last
+        inside = details.locator(":scope > :not(summary)").first
+        assert not inside.is_visible()
+        details.locator("summary").press("Enter")
+        inside.wait_for(state="visible")
+
+
+def test_search_finds_masked(open_page):
+    page = open_page("index.html")
+    page.keyboard.press("Control+k")
+    page.locator("dialog input[type=search]").fill("masked")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=masked*")
+    link = page.locator("#search-results li a").first
+    link.wait_for()
+    assert page.locator("#search-results a[href*='04_masked_prediction']").count()
+    assert page.problems == []
+
+
+def test_dark_mode_switches_and_stays(open_page):
+    page = open_page("index.html", color_scheme="light")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    button = page.locator("button.theme-switch-button").first
+    for _ in range(3):
+        button.click()
+        if page.locator("html").get_attribute("data-theme") == "dark":
+            break
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    page.wait_for_function(f"{background} !== {json.dumps(light)}")
+    page.reload()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_the_copy_button_copies(open_page):
+    page = open_page(WITH_SOLUTION, permissions=["clipboard-read", "clipboard-write"])
+    code = page.locator("div.highlight").nth(1)
+    code.scroll_into_view_if_needed()
+    code.hover()
+    code.locator("button.copybtn").click()
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
+    assert page.evaluate("navigator.clipboard.readText()") == code.locator("pre").inner_text().rstrip()
+
+
+def test_the_sub_path_is_one(site, visit):
+    assert SERVED_AS != "/" and site.endswith(SERVED_AS)
+    assert visit("index.html")["problems"] == []

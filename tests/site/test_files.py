@@ -1,0 +1,155 @@
+"""The site as files: what can be said of it without a browser."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+
+from tests.site.conftest import HTML, PAGES, ROOT
+from tools.colab_cell import repository
+
+page = pytest.mark.parametrize("name", [*PAGES, "genindex.html", "search.html"])
+LIMIT_BYTES = 1_500_000
+# What a browser loads by itself, as against what a reader may follow.
+LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
+
+
+@cache
+def soup(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf8"), "html.parser")
+
+
+def broken_links(path: Path) -> list[str]:
+    """Return what a page points to within the site that is not there."""
+    broken = []
+    for tag in soup(path).find_all(href=True) + soup(path).find_all(src=True):
+        target = tag.get("href") or tag.get("src")
+        parts = urlsplit(target)
+        if parts.scheme or parts.netloc:
+            continue
+        there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        if not there.is_file():
+            broken.append(target)
+        elif parts.fragment and there.suffix == ".html":
+            anchor = unquote(parts.fragment)
+            if not soup(there).find(id=anchor) and not soup(there).find(attrs={"name": anchor}):
+                broken.append(target)
+    # "#" is what a button of the theme points to.
+    return [target for target in broken if target != "#"]
+
+
+def loaded(path: Path) -> list[str]:
+    """Return the addresses that a browser asks for when it opens a page."""
+    page = soup(path)
+    found = [tag[key] for name, key in LOADED.items() for tag in page.find_all(name, **{key: True})]
+    found += [tag["href"] for tag in page.find_all("link", href=True)]
+    return found
+
+
+def weight(path: Path) -> int:
+    """Return the bytes of a page and its own pictures, without its structures."""
+    text = path.read_text(encoding="utf8")
+    data = r'<script type="application/json" id="structure-[^>]*>.*?</script>'
+    pictures = {
+        (path.parent / src).resolve()
+        for src in re.findall(r'<img[^>]*\ssrc="([^":]+)"', text)
+    }
+    without = len(re.sub(data, "", text, flags=re.DOTALL).encode())
+    return without + sum(picture.stat().st_size for picture in pictures)
+
+
+@page
+def test_links_within_the_site_resolve(html, name):
+    assert broken_links(html / name) == []
+
+
+@page
+def test_nothing_is_loaded_from_elsewhere(html, name):
+    assert [address for address in loaded(html / name) if urlsplit(address).netloc] == []
+
+
+def test_no_style_sheet_loads_from_elsewhere(html):
+    for path in html.rglob("*.css"):
+        style = path.read_text(encoding="utf8")
+        assert not re.search(r"""@import[^;]*//|url\(\s*["']?(?:https?:)?//""", style), path
+
+
+@page
+def test_a_page_is_light(html, name):
+    assert weight(html / name) < LIMIT_BYTES
+
+
+@page
+def test_no_cdn_is_left_in_a_page(html, name):
+    # A stored output names one, for Colab and GitHub.
+    assert "cdn." not in (html / name).read_text(encoding="utf8")
+
+
+def test_viewers_are_stored_with_a_picture_and_each_structure_once(html):
+    page = soup(html / "notebooks" / "01_protein_structures.html")
+    boxes = page.select(".structure")
+    stored = {tag["id"]: json.loads(tag.string) for tag in page.select('script[id^="structure-"]')}
+    assert [data["name"] for data in stored.values()] == ["insulin", "collagen", "proteasome"]
+    assert len(page.select('script[id^="structure-"]')) == len(stored) < len(boxes)
+    for box in boxes:
+        assert json.loads(box["data-settings"])["structure"] in stored
+        assert len(box.img["alt"].split()) >= 5
+        assert (html / "notebooks" / box.img["src"]).resolve().is_file()
+    assert "3dmolviewer" not in str(page)
+
+
+def test_the_viewers_script_is_on_the_pages_with_a_viewer_only(html):
+    if not (html / "_static" / "3Dmol-min.js").is_file():
+        pytest.skip("This site was built without 3Dmol.")
+    with_script = [n for n in PAGES if any("viewers.js" in src for src in loaded(html / n))]
+    assert with_script == [n for n in PAGES if soup(html / n).select(".structure")]
+    script = soup(html / with_script[0]).select_one('script[src*="viewers.js"]')
+    assert script.has_attr("defer")
+    assert "BSD" in (html / "_static" / "3Dmol-LICENSE.txt").read_text(encoding="utf8")
+
+
+def test_the_viewer_of_the_site_is_the_viewer_of_the_notebooks():
+    import npm
+    import py3Dmol
+
+    assert f"3dmol@{npm.PACKAGES['3dmol'][0]}/build" in py3Dmol.view().startjs
+
+
+def test_launch_buttons_lead_home(html):
+    home = repository(ROOT)
+    for name in PAGES:
+        links = [tag["href"] for tag in soup(html / name).find_all("a", href=True)]
+        for link in links:
+            if re.search(r"github\.com|colab\.research|mybinder", link) and home.split("/")[1] in link:
+                assert home in link, link
+        if name.startswith("notebooks/"):
+            notebook = Path(name).with_suffix(".ipynb").as_posix()
+            colab = f"https://colab.research.google.com/github/{home}/blob/main/{notebook}"
+            binder = f"https://mybinder.org/v2/gh/{home}/main?urlpath=lab/tree/{notebook}"
+            assert {colab, binder} <= set(links)
+
+
+def test_formulas_are_mathml(html):
+    text = (html / "notebooks" / "07_function_mlp.html").read_text(encoding="utf8")
+    assert "<math" in text and "<mi>log</mi>" in text
+    assert not list(html.rglob("*[mM]ath[jJ]ax*"))
+
+
+# The checks themselves, seen failing
+
+
+def test_a_page_that_leaves_the_site_is_noticed(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(
+        '<a href="#nowhere"></a><a href="gone.html"></a><img src="https://cdn.example/x.png">'
+        '<script type="application/json" id="structure-1">12345</script>'
+    )
+    assert broken_links(path) == ["#nowhere", "gone.html"]
+    assert loaded(path) == ["https://cdn.example/x.png"]
+    assert weight(path) == path.stat().st_size - len(
+        '<script type="application/json" id="structure-1">12345</script>'
+    )
