@@ -121,7 +121,8 @@
       place = (place + step * row + points.length) % points.length;
       const { subplot, ...point } = points[place];
       window.Plotly.Fx.hover(plot, subplot ? point : [point], subplot);
-      spoken.textContent = [...plot.querySelectorAll(".hoverlayer text")].map((text) => text.textContent).join(" ");
+      const lines = plot.querySelectorAll(".hoverlayer tspan.line");
+      spoken.textContent = [...lines].map((line) => line.textContent).join(", ");
     });
 
     const failed = (error) => console.warn("The picture stays a picture:", error);

@@ -73,6 +73,8 @@ def _heat_maps(ax: Axes) -> Iterator[dict]:
     """Yield the matrices of a panel, each colour as matplotlib drew it."""
     for image in ax.images:
         steps, (low, high) = np.linspace(0, 1, 33), image.get_clim()
+        title = words(ax.get_title() or ax.get_title(loc="left"))
+        value = f"<b>{title + ': ' if title else ''}%{{z}}</b><extra></extra>"
         colors = 255 * image.cmap(image.norm(low + steps * (high - low)))[:, :3]
         yield {
             "type": "heatmap",
@@ -86,7 +88,7 @@ def _heat_maps(ax: Axes) -> Iterator[dict]:
             ],
             "showscale": image.colorbar is not None,
             "colorbar": {"x": axis(ax, "x")["domain"][1], "thickness": 10, "outlinewidth": 0},
-            "hovertemplate": _read_out(ax, "y") + _read_out(ax, "x") + "<b>%{z}</b><extra></extra>",
+            "hovertemplate": _read_out(ax, "y") + _read_out(ax, "x") + value,
         }
 
 

@@ -105,14 +105,14 @@ def test_a_heat_map_is_read_out_by_the_names_of_its_ticks():
     figure.colorbar(image)
     ax.set_xticks([0, 1], ["L", "I"])
     ax.set_yticks([0, 1], [0, 1])
-    ax.set(ylabel="place\nin the chain")
+    ax.set(ylabel="place\nin the chain", title="score")
     result = twin(figure)
     (trace,) = result["data"]
     assert trace["z"] == [[0, 1.235], [None, -4]]
     assert trace["showscale"] and (trace["zmin"], trace["zmax"]) == (-4, 4)
     assert trace["colorscale"][0][1] == "rgb(103,0,31)"
     assert trace["colorscale"][-1][1] == "rgb(5,48,97)"
-    assert read_out(trace, x="I", y="0", z="1.235") == "place in the chain: 0|I|<b>1.235</b>"
+    assert read_out(trace, x="I", y="0", z="1.235") == "place in the chain: 0|I|<b>score: 1.235</b>"
     # Rows run downwards, as in the picture.
     assert result["layout"]["yaxis"]["range"] == [1.5, -0.5]
     assert result["layout"]["yaxis"]["hoverformat"] == ",.0f"
