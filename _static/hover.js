@@ -122,7 +122,7 @@
       const { subplot, ...point } = points[place];
       window.Plotly.Fx.hover(plot, subplot ? point : [point], subplot);
       const lines = plot.querySelectorAll(".hoverlayer tspan.line");
-      spoken.textContent = [...lines].map((line) => line.textContent).join(", ");
+      spoken.textContent = Array.from(lines, (line) => line.textContent).filter(Boolean).join(", ");
     });
 
     const failed = (error) => console.warn("The picture stays a picture:", error);

@@ -138,14 +138,14 @@ def _series(ax: Axes, artist, places, **kind) -> dict:
     label = str(artist.get_label())
     own = "" if label.startswith("_") else words(label)
     places = np.ma.filled(np.ma.asarray(places, float), np.nan)
-    read_out = [own and f"{own}<br>", _read_out(ax, "x"), _read_out(ax, "y"), "<extra></extra>"]
+    read_out = [own and f"{own}<br>", _read_out(ax, "x"), _read_out(ax, "y")]
     return {
         "type": "scatter",
         "name": own or "points",
         "showlegend": bool(own),
         "x": _numbers(places[:, 0]),
         "y": _numbers(places[:, 1]),
-        "hovertemplate": "".join(read_out),
+        "hovertemplate": "".join(read_out).removesuffix("<br>") + "<extra></extra>",
     } | kind
 
 

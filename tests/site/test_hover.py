@@ -58,7 +58,7 @@ def read(plot) -> str:
     """Return the lines of the label beside the pointer."""
     plot.locator(".hoverlayer .hovertext").first.wait_for()
     lines = plot.locator(".hoverlayer .hovertext").first.locator("tspan.line").all_text_contents()
-    return ", ".join(lines)
+    return ", ".join(filter(None, lines))
 
 
 @pytest.mark.parametrize("name", FIGURES)
