@@ -7,10 +7,8 @@ import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from dlfb.proteins.sequences import (
-    AMINO_ACID_CLASSES,
     AMINO_ACIDS,
     CLASS_COLORS,
     amino_acid_class,
@@ -126,9 +124,12 @@ class MaskPredictor:
         probabilities = self.predict(sequence, mask_index)
         true = clean_sequence(sequence)[mask_index]
         classes = [amino_acid_class(letter) for letter in probabilities.index]
-        figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+        figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
         places = np.arange(len(probabilities))
-        bars = ax.bar(places, probabilities, color=[CLASS_COLORS[name] for name in classes])
+        # The legend names each class once; it leaves out labels that begin with an underscore.
+        firsts = [name if name not in classes[:i] else "_" for i, name in enumerate(classes)]
+        colors = [CLASS_COLORS[name] for name in classes]
+        bars = ax.bar(places, probabilities, color=colors, label=firsts)
         ax.set_xticks(places, probabilities.index)
         ax.set(xlabel="amino acid", ylabel="probability", ylim=(0, probabilities.max() * 1.18))
         ax.spines[["top", "right"]].set_visible(False)
@@ -145,11 +146,8 @@ class MaskPredictor:
                 ha="center" if 0 < place < len(places) - 1 else ("left" if place == 0 else "right"),
             )
         ax.set_title(f"Residue {operator.index(mask_index)} hidden, in truth {true}")
-        present = [name for name in AMINO_ACID_CLASSES if name in classes]
-        ax.legend(
-            handles=[Patch(color=CLASS_COLORS[name], label=name) for name in present],
-            frameon=False,
-        )
+        named = {bar.get_label(): bar for bar in bars}
+        ax.legend(handles=[named[name] for name in CLASS_COLORS if name in named], frameon=False)
         plt.close(figure)
         return figure
 

@@ -20,7 +20,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 #: A colour for each split, the same in every figure.
 DEFAULT_SPLIT_COLORS = {"train": "#0072B2", "valid": "#D55E00", "test": "#009E73"}
 
-_SERIES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The model first, in the colour of the validation set; its rivals in none that is a split's.
+_SERIES = ("#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#999999", "#000000")
 _MARKERS = "osD^vP"
 _LINES = {"train": "--", "valid": "-", "test": "-."}
 _WIDTH = 6.0
@@ -113,7 +114,8 @@ def plot_heat_maps(
     Parameters
     ----------
     targets, probs : array or DataFrame of shape (N, T)
-        Truth as 0/1, and scores from 0 to 1.
+        Truth as 0/1, and scores from 0 to 1. The names of a frame's rows and columns become
+        ticks that aren't drawn: `dlfb.utils.hover.show` reads them out.
     titles, xlabel, ylabel, label : str
         What the two, their columns, rows and cells are.
     max_rows, max_columns : int
@@ -126,7 +128,8 @@ def plot_heat_maps(
         Columns run from the most frequent to the rarest; rows that share the most frequent
         columns stand together. The colour scale is stretched at its low end.
     """
-    targets, probs = np.asarray(targets), np.asarray(probs)
+    named = pd.DataFrame(targets)
+    targets, probs = named.to_numpy(), np.asarray(probs)
     columns = np.argsort(-targets.sum(axis=0), kind="stable")[:max_columns]
     rows = np.lexsort(1 - targets[:, columns[::-1]].T)
     if len(rows) > max_rows:
@@ -138,7 +141,10 @@ def plot_heat_maps(
             aspect="auto", interpolation="nearest",
         )  # fmt: skip
         ax.set_title(title, loc="left")
-        ax.set(xticks=[], yticks=[], xlabel=f"{len(columns)} {xlabel}")
+        ax.set_xticks(range(len(columns)), named.columns[columns])
+        ax.set_yticks(range(len(rows)), named.index[rows])
+        ax.tick_params(length=0, labelbottom=False, labelleft=False)
+        ax.set_xlabel(f"{len(columns)} {xlabel}")
     axes[0].set_ylabel(f"{len(rows)} {ylabel}")
     bar = figure.colorbar(image, ax=axes, location="bottom", aspect=40, label=label)
     bar.set_ticks([0, 0.1, 0.25, 0.5, 1])
@@ -167,14 +173,13 @@ def plot_trend(
     table = pd.DataFrame({name: np.asarray(values, float) for name, values in columns.items()})
     table = table[(table["x"] > 0) & table["y"].notna()].sort_values("x", kind="stable")
     figure, ax = plt.subplots(figsize=(_WIDTH, 4.2), layout="constrained")
-    ax.scatter(table["x"], table["y"], s=22, color="#0072B2", alpha=0.45, linewidths=0)
+    # In the order given, so that names can be given in that order, too; NaN is not drawn.
+    ax.scatter(x, y, s=22, color=_SERIES[0], alpha=0.5, linewidths=0)
     medians = table.groupby(pd.qcut(table["x"], bins, duplicates="drop"), observed=True).median()
-    ax.plot(
-        medians["x"], medians["y"], color="#D55E00", lw=2.5, marker="o", label="median of a bin"
-    )
+    ax.plot(medians["x"], medians["y"], color="black", lw=2.5, marker="o", label="median of a bin")
     if reference is not None:
         ax.plot(
-            table["x"], table["reference"], color="black", lw=1.5, ls="--", label=reference_label
+            table["x"], table["reference"], color="#666666", lw=1.5, ls="--", label=reference_label
         )
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
