@@ -78,6 +78,7 @@ def world(data, tmp_path_factory):
             "DLFB_PROGRESS": "0",
             "HF_HOME": str(folder / "hub"),
             "HF_ENDPOINT": hub.url,
+            "OMP_NUM_THREADS": "1",  # two processes at a time
             "JAX_PLATFORMS": "cpu",
             "CUDA_VISIBLE_DEVICES": "",
             "NO_PROXY": "127.0.0.1",
