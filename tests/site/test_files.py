@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from tests.site.conftest import HTML, PAGES, ROOT
+from tests.site.conftest import PAGES, ROOT
 from tools.colab_cell import repository
 
 page = pytest.mark.parametrize("name", [*PAGES, "genindex.html", "search.html"])
