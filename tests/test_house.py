@@ -19,6 +19,7 @@ from tools import build_book, colab_cell, home
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
 HOUSE = ("pyproject.toml", "_config.yml", "CITATION.cff", "*.md", "notebooks/*", "dlfb/**/*.py")
+HOUSE += ("_ext/*.py", ".github/workflows/*.yml")
 
 
 def pins() -> dict[str, str]:
@@ -76,9 +77,10 @@ def test_makefile_has_the_commands_that_are_promised():
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     wanted = {"book", "test", "lab", "notebooks", "bench", "results", "home", "page", "clean"}
     wanted |= {"coverage", "mutants"}
+    wanted |= {"screenshots", "colab"}
     assert wanted <= targets
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf8")
-    for tool in re.findall(r"tools/\w+\.py", makefile):
+    for tool in re.findall(r"tools/\w+\.(?:py|sh)", makefile):
         assert (ROOT / tool).is_file(), f"the Makefile calls {tool}, which is not there"
 
 

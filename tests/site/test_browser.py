@@ -16,6 +16,7 @@ NO_WEBGL = """
 for (const kind of [HTMLCanvasElement, globalThis.OffscreenCanvas].filter(Boolean))
   kind.prototype.getContext = () => null;
 """
+LEGEND = ("helix", "strand", "neither")
 PHONE = {"width": 390, "height": 844}
 
 
