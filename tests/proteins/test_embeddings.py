@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dlfb.proteins import embeddings, forward
@@ -326,6 +326,7 @@ def test_out_of_memory_halves_the_batches_and_loses_nothing(embed, monkeypatch, 
     most=st.none() | st.integers(1, 9),
     memory=st.integers(62, 500),
 )
+@example(lengths=[10] * 40, budget=400, most=None, memory=100)
 def test_whatever_fits_every_piece_is_embedded_once_and_in_order(lengths, budget, most, memory):
     pieces = [(i, "M" * n) for i, n in enumerate(sorted(lengths, reverse=True))]
     tried = []
