@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dlfb.proteins import embeddings, forward
@@ -154,6 +154,16 @@ def test_the_masked_models_body_is_used(embed, tiny_checkpoints, monkeypatch):
 
 def test_the_window_is_1022_residues(tokenizer_and_model):
     assert model_window(tokenizer_and_model[1]) == 1022
+
+
+@given(st.integers(1, 400), st.integers(1, 50))
+def test_a_protein_is_cut_into_the_fewest_equal_windows(length, window):
+    protein = "".join(AMINO_ACIDS[i % 20] for i in range(length))
+    cut = embeddings._pieces(protein, window, "window")
+    assert "".join(cut) == protein and len(cut) == -(-length // window)
+    sizes = [len(piece) for piece in cut]
+    assert max(sizes) <= window and max(sizes) - min(sizes) <= 1
+    assert embeddings._pieces(protein, window, "truncate") == [protein[:window]]
 
 
 def test_windows_are_averaged_by_residues(embed):
@@ -308,6 +318,34 @@ def test_out_of_memory_halves_the_batches_and_loses_nothing(embed, monkeypatch, 
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and said.startswith("Out of memory on cpu: going on with batches")
     assert sum(size > 200 for size in sizes) < 5
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
+    budget=st.integers(1, 400),
+    most=st.none() | st.integers(1, 9),
+    memory=st.integers(62, 500),
+)
+@example(lengths=[10] * 40, budget=400, most=None, memory=100)
+def test_whatever_fits_every_piece_is_embedded_once_and_in_order(lengths, budget, most, memory):
+    pieces = [(i, "M" * n) for i, n in enumerate(sorted(lengths, reverse=True))]
+    tried = []
+
+    def sum_states(batch):
+        tried.append(max(len(s) + 2 for s in batch) * len(batch))
+        if tried[-1] > memory:
+            raise MemoryError
+        return np.array([[len(s)] for s in batch])
+
+    done = list(embeddings._run(sum_states, pieces, budget, most, CPU))
+    assert [piece for batch, _ in done for piece in batch] == pieces
+    assert all([len(s) for _, s in batch] == sums[:, 0].tolist() for batch, sums in done)
+    for batch, _ in done:
+        tokens = (len(batch[0][1]) + 2) * len(batch)
+        assert len(batch) == 1 or tokens <= min(budget, memory)
+        assert len(batch) <= (most or 40)
+    # Each failure halves the budget, so there are few.
+    assert sum(tokens > memory for tokens in tried) <= 8
 
 
 def test_each_time_memory_ends_the_batches_are_halved_again(embed, monkeypatch, capsys):
