@@ -93,7 +93,7 @@ def chooses(node: nodes.Node) -> bool:
 
 def name_of(structure: str) -> str:
     """Return what a structure is called: its name if it is one of the chapter's, or its entry."""
-    found = re.search(r"^HEADER.{52}\s*(\w{4})|^data_(\w{4})", structure, re.MULTILINE)
+    found = re.search(r"^HEADER.{56}(\w{4})|^data_(\w{4})", structure, re.MULTILINE)
     entry = (found.group(1) or found.group(2)).upper() if found else "structure"
     return STRUCTURES.get(entry, entry)
 

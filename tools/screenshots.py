@@ -8,9 +8,11 @@ import functools
 import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
 from build_book import ROOT, toc_files
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 WIDTHS = {"phone": 390, "desktop": 1280}
@@ -29,8 +31,16 @@ def picture(page, address: str, path: Path) -> None:
     for box in page.query_selector_all(".structure"):
         box.scroll_into_view_if_needed()
         page.wait_for_function("box => box.matches('.drawn, .failed')", arg=box)
-    page.evaluate("window.scrollTo(0, 0)")
-    page.screenshot(path=path, full_page=True)
+    # Piece by piece: more than 8,192 pixels at once are too many to draw in software.
+    page.add_style_tag(content=".bd-header-article, .bd-sidebar { position: static !important; }")
+    height = page.evaluate("document.documentElement.scrollHeight")
+    width, step = page.viewport_size["width"], page.viewport_size["height"]
+    whole = Image.new("RGB", (width, height))
+    for top in range(0, height, step):
+        page.evaluate(f"window.scrollTo(0, {top})")
+        at = page.evaluate("window.scrollY")
+        whole.paste(Image.open(BytesIO(page.screenshot())), (0, round(at)))
+    whole.save(path)
     print(path.relative_to(ROOT), flush=True)
 
 
@@ -53,7 +63,7 @@ def main() -> None:
         for width_name, width in WIDTHS.items():
             for scheme in ("light", "dark"):
                 page = browser.new_page(
-                    viewport={"width": width, "height": 900}, color_scheme=scheme
+                    viewport={"width": width, "height": 2000}, color_scheme=scheme
                 )
                 page.set_default_timeout(180_000)
                 for name in chosen:

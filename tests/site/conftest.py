@@ -40,6 +40,12 @@ def html():
 
 
 @pytest.fixture(scope="session")
+def with_3dmol(html):
+    if not (html / "_static" / "3Dmol-min.js").is_file():
+        missing("This site was built without 3Dmol, so it shows still pictures only.")
+
+
+@pytest.fixture(scope="session")
 def site(html):
     """Return the address of the site, under a sub-path of a server on loopback."""
 

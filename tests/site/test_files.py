@@ -101,9 +101,7 @@ def test_viewers_are_stored_with_a_picture_and_each_structure_once(html):
     assert "3dmolviewer" not in str(page)
 
 
-def test_the_viewers_script_is_on_the_pages_with_a_viewer_only(html):
-    if not (html / "_static" / "3Dmol-min.js").is_file():
-        pytest.skip("This site was built without 3Dmol.")
+def test_the_viewers_script_is_on_the_pages_with_a_viewer_only(html, with_3dmol):
     with_script = [n for n in PAGES if any("viewers.js" in src for src in loaded(html / n))]
     assert with_script == [n for n in PAGES if soup(html / n).select(".structure")]
     script = soup(html / with_script[0]).select_one('script[src*="viewers.js"]')
