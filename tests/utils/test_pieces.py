@@ -3,6 +3,9 @@
 import os
 import signal
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ import pytest
 
 from dlfb.utils import pieces, store
 
+ROOT = Path(__file__).parents[2]
 TABLE = pd.DataFrame({"EntryID": ["P1", "P2"], "ME:1": np.float32([0.5, -1])}, index=[7, 9])
 
 
@@ -192,17 +196,22 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path):
     assert names(tmp_path) == []
 
 
+DIES = """
+import os, pathlib, signal, sys
+from dlfb.utils import store
+
+with store.replacing(pathlib.Path(sys.argv[1])) as file:
+    file.write(b"half a manifest")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_killed_before_the_rename_the_old_manifest_stays_and_the_stray_is_swept(written):
-    child = os.fork()
-    if child == 0:
-        with store.replacing(written / pieces.MANIFEST) as file:
-            file.write(b"half a manifest")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    command = [sys.executable, "-c", DIES, str(written / pieces.MANIFEST)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
     assert pieces.read_manifest(written)["asked"] == {"model": "m"}
     strays = [name for name in names(written) if name.endswith(".tmp")]
-    assert len(strays) == 1 and strays[0].startswith(f".{pieces.MANIFEST}.{child}-")
+    assert len(strays) == 1 and strays[0].startswith(f".{pieces.MANIFEST}.")
     pieces.sweep(written, ["*.tmp"])
     assert len(names(written)) == 2
