@@ -40,6 +40,8 @@ class GlossaryLinks(SphinxPostTransform):
         if not terms:
             return
         for paragraph in list(self.document.findall(nodes.paragraph)):
+            if "page-facts" in paragraph["classes"]:
+                continue  # "transformers" is the name of a library there
             for text in list(paragraph.findall(nodes.Text)):
                 if not _inside(text, UNTOUCHED):
                     text.parent.replace(text, self._linked(text, terms))
