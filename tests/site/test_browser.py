@@ -295,14 +295,14 @@ def test_the_sub_path_is_one(site, visit):
 
 def test_what_a_bad_page_does_is_noticed(open_page, axe):
     page = open_page("index.html")
-    page.evaluate(
-        """() => {
-          document.body.insertAdjacentHTML("beforeend", '<img src="https://elsewhere.test/x.png">');
-          document.body.insertAdjacentHTML("beforeend", '<p style="width: 2000px">wide</p>');
-          setTimeout(() => { throw new Error("a fault") });
-        }"""
-    )
-    page.wait_for_event("requestfailed")
+    with page.expect_event("pageerror"), page.expect_event("requestfailed"):
+        page.evaluate(
+            """() => {
+              document.body.insertAdjacentHTML("beforeend", '<img src="https://elsewhere.test/x.png">');
+              document.body.insertAdjacentHTML("beforeend", '<p style="width: 2000px">wide</p>');
+              setTimeout(() => { throw new Error("a fault") });
+            }"""
+        )
     assert page.outside == ["https://elsewhere.test/x.png"]
     assert any("a fault" in problem for problem in page.problems)
     page.add_script_tag(path=axe)
