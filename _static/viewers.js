@@ -16,6 +16,12 @@
     return loading;
   }
 
+  // Asked before 3Dmol is loaded, which is large, and complains where it can't draw.
+  function canDraw() {
+    const canvas = document.createElement("canvas");
+    return Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
+  }
+
   function element(name, properties = {}, ...children) {
     const made = Object.assign(document.createElement(name), properties);
     made.append(...children);
@@ -25,6 +31,7 @@
   // Draws a structure into a box, for the first time or in the place of another.
   async function draw(box, structure, style) {
     try {
+      if (!box.viewer && !canDraw()) throw new Error("no WebGL");
       await load3Dmol();
       box.viewer ??= openViewer(box);
       const viewer = box.viewer;

@@ -18,6 +18,9 @@ from playwright.sync_api import sync_playwright
 WIDTHS = {"phone": 390, "desktop": 1280}
 DARK = ("index", "notebooks/04_masked_prediction")
 CHROMIUM_ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+UNSTICK = """() => document.querySelectorAll("*").forEach((element) => {
+  if (getComputedStyle(element).position === "sticky") element.style.position = "static";
+})"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -32,7 +35,8 @@ def picture(page, address: str, path: Path) -> None:
         box.scroll_into_view_if_needed()
         page.wait_for_function("box => box.matches('.drawn, .failed')", arg=box)
     # Piece by piece: more than 8,192 pixels at once are too many to draw in software.
-    page.add_style_tag(content=".bd-header-article, .bd-sidebar { position: static !important; }")
+    # What sticks to the window would be on every piece.
+    page.evaluate(UNSTICK)
     height = page.evaluate("document.documentElement.scrollHeight")
     width, step = page.viewport_size["width"], page.viewport_size["height"]
     whole = Image.new("RGB", (width, height))
