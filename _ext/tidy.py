@@ -9,6 +9,8 @@ NAMES = (
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     # "Search Ctrl+K" is what stands in the field.
     (r'(<button class="btn search-button-field[^>]*?) title="Search" aria-label="Search"', r"\1"),
+    # References have a role of their own, which a list's children may not have.
+    (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
     # The drawings on the button become its text otherwise.
     (r'(<i class="theme-switch [^>]*?) title="[^"]*"', r"\1"),
 )

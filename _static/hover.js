@@ -121,9 +121,12 @@
       place = (place + step * row + points.length) % points.length;
       const { subplot, ...point } = points[place];
       window.Plotly.Fx.hover(plot, subplot ? point : [point], subplot);
+      setTimeout(speak, 60); // Plotly draws one label in 50 ms
+    });
+    function speak() {
       const lines = plot.querySelectorAll(".hoverlayer tspan.line");
       spoken.textContent = Array.from(lines, (line) => line.textContent).filter(Boolean).join(", ");
-    });
+    }
 
     const failed = (error) => console.warn("The picture stays a picture:", error);
     new IntersectionObserver((entries, observer) => {

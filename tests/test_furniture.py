@@ -12,7 +12,10 @@ sys.path.insert(0, str(ROOT / "_ext"))
 import page_facts  # noqa: E402
 
 PAGES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-TEXTS = [*sorted((ROOT / "notebooks").glob("[0-9]*.md")), *sorted(ROOT.glob("*.md"))]
+TEXTS = [
+    *sorted((ROOT / "notebooks").glob("[0-9]*.md")),
+    *(path for path in sorted(ROOT.glob("*.md")) if path.name != "CONTRIBUTING.md"),
+]
 
 
 def words_of_the_glossary() -> list[str]:
