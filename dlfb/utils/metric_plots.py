@@ -74,31 +74,6 @@ def plot_history(
     return figure
 
 
-def plot_counts(counts, xlabel: str, ylabel: str) -> Figure:
-    """Draw how often each whole number occurs, on a logarithmic scale.
-
-    Parameters
-    ----------
-    counts : array or Series of shape (N,)
-        Whole numbers, such as functions per protein.
-    xlabel, ylabel : str
-        What is counted, and of what there are so many.
-    """
-    counts = np.asarray(counts)
-    # One bar a number, or one for several neighbouring numbers if they reach far.
-    width = max(1, -(-int(np.ptp(counts) + 1) // 100))
-    edges = np.arange(counts.min(), counts.max() + width + 1, width) - 0.5
-    figure, ax = plt.subplots(figsize=(_WIDTH, 3.4), layout="constrained")
-    ax.hist(counts, edges, color="#0072B2", edgecolor="white", linewidth=0.4)
-    ax.set_yscale("log")
-    ax.set_ylim(bottom=0.7)  # from 1, a bar of one would have no height
-    ax.yaxis.set_major_formatter(_NUMBER)
-    ax.xaxis.set_major_locator(MaxNLocator(steps=_STEPS, integer=True))
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    _tidy(ax)
-    return figure
-
-
 def plot_heat_maps(
     targets,
     probs,

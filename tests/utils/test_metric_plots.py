@@ -13,7 +13,6 @@ from matplotlib.colors import to_hex  # noqa: E402
 from dlfb.utils.metric_plots import (  # noqa: E402
     DEFAULT_SPLIT_COLORS,
     plot_comparison,
-    plot_counts,
     plot_heat_maps,
     plot_history,
     plot_trend,
@@ -99,22 +98,6 @@ def test_history_of_chosen_metrics_and_of_losses_alone():
     # Of an odd number of panels the first is as wide as two.
     first, second, _ = (ax.get_position().width for ax in plot_history(HISTORY).axes)
     assert first > 1.8 * second
-
-
-@pytest.mark.parametrize("largest", [5, 900])
-def test_counts_counts_every_one_once(largest):
-    counts = np.array([1, 1, 1, 2, 5, 5, largest])
-    figure = plot_counts(counts, "functions", "proteins")
-    ax = figure.axes[0]
-    heights = [bar.get_height() for bar in ax.patches]
-    assert sum(heights) == len(counts)
-    assert len(heights) <= 101
-    if largest == 5:
-        assert heights == [3, 1, 0, 0, 3]
-    # A bar of one can be seen.
-    assert 0 < ax.get_ylim()[0] < 1
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("functions", "proteins", "log")
-    assert_readable(figure)
 
 
 def test_heat_maps_share_order_and_colours():
