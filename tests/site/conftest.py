@@ -124,7 +124,14 @@ def watch(page, site: str) -> tuple[list[str], list[str]]:
     problems, outside = [], []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda m: m.type in ("error", "warning") and problems.append(m.text))
-    page.on("requestfailed", lambda request: problems.append(f"{request.url} did not arrive"))
+    page.on(
+        "requestfailed",
+        # A page that is left before all of it has come is no error of the site.
+        lambda request: (
+            request.failure == "net::ERR_ABORTED"
+            or problems.append(f"{request.url} did not arrive: {request.failure}")
+        ),
+    )
     page.on(
         "request",
         lambda request: (
