@@ -2,15 +2,9 @@
 
 from pathlib import Path
 
-VOCABULARY = [
-    "<cls>",
-    "<pad>",
-    "<eos>",
-    "<unk>",
-    *"LAGVSERTIDPKQNFYMHWCXBUZO.-",
-    "<null_1>",
-    "<mask>",
-]
+from dlfb.pocket import model_dir
+
+VOCABULARY = (model_dir() / "vocab.txt").read_text().split()  # ESM2's, as in all its repositories
 CHECKPOINTS = (
     "facebook/esm2_t6_8M_UR50D",
     "facebook/esm2_t30_150M_UR50D",

@@ -6,7 +6,6 @@ Proxies are honoured as `requests` does (``HTTPS_PROXY``, ``NO_PROXY``).
 """
 
 import base64
-import contextlib
 import errno
 import hashlib
 import os
@@ -24,6 +23,7 @@ import urllib3
 from filelock import FileLock
 
 import dlfb
+from dlfb.utils.store import replacing
 
 USER_AGENT = f"dlfb/{dlfb.__version__} python-requests/{requests.__version__}"
 ATTEMPTS = 5  # in a row without a byte won
@@ -118,14 +118,11 @@ def require_space(folder: Path, wanted: int) -> None:
 
 def keep(content: bytes, path: Path) -> None:
     """Write a file whole or not at all; where that can't be, warn and go on without a copy."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        os.replace(aside, path)
+        with replacing(path) as file:
+            file.write(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         warnings.warn(f"{path} can't be kept ({error}), so it is fetched anew.", stacklevel=3)
 
 

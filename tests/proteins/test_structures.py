@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_still_gives_the_structure(archive, monk
         raise OSError("No space left on device")
 
     archive.files["/9XYZ.pdb"] = TINY_PDB.encode()
-    monkeypatch.setattr(download.Path, "write_bytes", full_disk)
+    monkeypatch.setattr(download, "replacing", full_disk)
     with pytest.warns(UserWarning, match="No space left"):
         assert fetch_protein_structure("9XYZ") == TINY_PDB
 

@@ -1,4 +1,7 @@
-"""What the tests of keeping share: a small trained state, and comparison bit for bit."""
+"""What the tests of keeping share: a small trained state, how to compare, how files are written."""
+
+import os
+import stat
 
 import flax.linen as nn
 import jax
@@ -62,3 +65,22 @@ def same(a, b) -> bool:
     if isinstance(a, TrainState):
         return same(jax.tree.leaves(a), jax.tree.leaves(b))
     return repr(a) == repr(b)
+
+
+def steps_of_writing(monkeypatch) -> list[str]:
+    """Return a list that fills up with what is done to files: flushed, renamed, folder flushed."""
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def flush(handle):
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def rename(aside, path):
+        done.append("rename")
+        assert not os.path.exists(path) and os.path.dirname(aside) == os.path.dirname(path)
+        replace(aside, path)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    return done

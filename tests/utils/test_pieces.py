@@ -2,7 +2,6 @@
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 
 from dlfb.utils import pieces, store
+from tests.utils.keeping import steps_of_writing
 
 ROOT = Path(__file__).parents[2]
 TABLE = pd.DataFrame({"EntryID": ["P1", "P2"], "ME:1": np.float32([0.5, -1])}, index=[7, 9])
@@ -152,20 +152,7 @@ def test_sweeping_spares_what_is_listed_and_other_kinds(tmp_path):
 
 
 def test_the_file_is_flushed_before_it_is_renamed_and_the_folder_after(tmp_path, monkeypatch):
-    done = []
-    fsync, replace = os.fsync, os.replace
-
-    def flush(handle):
-        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
-        fsync(handle)
-
-    def rename(aside, path):
-        done.append("rename")
-        assert not os.path.exists(path) and os.path.dirname(aside) == os.path.dirname(path)
-        replace(aside, path)
-
-    monkeypatch.setattr(os, "fsync", flush)
-    monkeypatch.setattr(os, "replace", rename)
+    done = steps_of_writing(monkeypatch)
     name = pieces.write_piece(tmp_path, "vectors", TABLE)
     pieces.write_manifest(tmp_path, {"pieces": [[name]]})
     assert done == 2 * ["file", "rename", "folder"]

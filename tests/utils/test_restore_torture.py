@@ -1,7 +1,6 @@
 """Killed, raced, flipped, cut, full: the store holds the old result or the new one, whole."""
 
 import os
-import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import pytest
 
 from dlfb.utils import store
 from dlfb.utils.restore import load, restorable, save
+from tests.utils.keeping import steps_of_writing
 
 ROOT = Path(__file__).parents[2]
 RUNS = []
@@ -116,19 +116,7 @@ def test_a_failure_within_a_save_leaves_the_old_result(tmp_path, monkeypatch):
 
 
 def test_the_file_is_flushed_before_it_is_renamed_and_the_folder_after(tmp_path, monkeypatch):
-    done = []
-    fsync, replace = os.fsync, os.replace
-
-    def flush(handle):
-        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
-        fsync(handle)
-
-    def rename(*names):
-        done.append("rename")
-        replace(*names)
-
-    monkeypatch.setattr(os, "fsync", flush)
-    monkeypatch.setattr(os, "replace", rename)
+    done = steps_of_writing(monkeypatch)
     save(1, tmp_path / "x")
     assert done == ["file", "rename", "folder"]
 
