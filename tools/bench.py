@@ -222,10 +222,10 @@ HOW = """\
   a batch with padding, float32, mean over residues. Both run over the same transformers model.
   Models have the shapes of ESM2; weights, on which speed does not depend, are random but for the
   pocket model's. The slower the way and the larger the model, the fewer proteins it is given:
-  rates are per residue, and few have the same distribution of lengths as many. A single batch of
-  fewer than 64 pads a little less, which favours the chapter's way.
+  rates are per residue, and few have the same distribution of lengths as many.
 - *Matrix products alone* are those of one layer of the model, in the same precision and the same
-  rounds. The share counts no padding as work.
+  rounds, with weights as PyTorch keeps them or as oneDNN prefers them, whichever is quicker. The
+  share counts no padding as work.
 - `fast` is bfloat16 where the processor has instructions for it. It was to be six times as fast as
   the chapter's way on processors with AMX; others have less to gain, so no aim stands there.
 - *The chapter's way* of training cuts batches of 32 in Python and scores each protein of each

@@ -2,6 +2,8 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -126,6 +128,7 @@ def test_batches_are_cut_by_length_and_keep_to_the_budget(embed, monkeypatch):
     assert all(len(batch) * (batch[0] + 2) <= 604 for batch in batches)
     assert batches[:2] == [[500], [300, 290]]
     batches.clear()
+    monkeypatch.setattr(forward, "token_budget_for", lambda *_: 1100)
     embed(proteins(lengths), batch_size=3)
     assert [len(batch) for batch in batches] == [2, 3, 3]  # the first by the default budget
 
@@ -232,11 +235,58 @@ def test_the_budget_of_a_gpu_goes_by_its_memory(monkeypatch, tokenizer_and_model
             torch.cuda, "mem_get_info", lambda _, g=gigabytes: (int(g * 1e9), int(200e9))
         )
         assert forward.token_budget_for(model, gpu) == tokens
-    assert forward.token_budget_for(model, CPU) == forward.CPU_TOKENS
+    assert forward.token_budget_for(model, CPU) == forward.CPU_TOKENS * torch.get_num_threads()
     assert forward.token_budget_for(model, torch.device("mps")) == 4096
 
 
 # --- the packed way, only where it gives the same
+
+
+def test_with_and_without_onednn_it_is_the_same(embed, tokenizer_and_model, monkeypatch):
+    sequences = proteins([40, 41, 3, 120])
+    model = tokenizer_and_model[1]
+    if not forward.layers(model)[0].qkv.weight.is_mkldnn:
+        pytest.skip("PyTorch is without oneDNN here")
+    expected = embed(sequences)
+    monkeypatch.setattr(forward, "_has_onednn", lambda: False)
+    assert not forward.layers(model)[0].qkv.weight.is_mkldnn
+    assert distance(embed(sequences), expected) < 1e-5
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_threads_share_the_proteins_and_keep_their_order(embed, threads):
+    sequences = proteins([40, 41, 3, 120])
+    expected, before = embed(sequences), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert distance(embed(sequences), expected) < 1e-5
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_each_part_has_one_thread_and_an_error_is_passed_on():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    here = threading.get_ident()
+
+    def sums(items):
+        seen.append((threading.get_ident() != here, torch.get_num_threads(), items))
+        return torch.tensor([[float(item)] for item in items])
+
+    try:
+        seen = []
+        assert forward._in_threads(sums, ["1", "2", "3"]).tolist() == [[1], [2], [3]]
+        assert sorted(seen) == [(True, 1, ["1", "3"]), (True, 1, ["2"])]
+        seen = []
+        assert forward._in_threads(sums, ["1"]).tolist() == [[1]]
+        assert seen == [(False, 2, ["1"])]
+        with pytest.raises(ValueError, match="could not convert"):
+            forward._in_threads(sums, ["1", "x"])
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2  # one that comes later
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_can_be_packed(tokenizer_and_model):
