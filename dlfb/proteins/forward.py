@@ -125,7 +125,7 @@ def _in_threads(function: Callable[[list], Tensor], items: list) -> Tensor:
     for the slowest, operation by operation.
     """
     n = torch.get_num_threads()
-    if len(items) < n:
+    if not 1 < n <= len(items):
         return function(items)
     try:
         with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
