@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from transformers import EsmConfig, EsmModel, EsmTokenizer
 
-from dlfb.proteins import forward
+from dlfb.proteins import forward, packed_forward
 from dlfb.proteins.embeddings import get_mean_embeddings
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, read_fasta
@@ -185,17 +185,17 @@ def product_rate(model: EsmModel, device: torch.device, dtype: torch.dtype) -> f
     """
     size, tokens = model.config.hidden_size, 16384 if device.type == "cuda" else 2048
     shapes = [(size, 3 * size), (size, size), (size, 4 * size), (4 * size, size)]
-    work: list[tuple[torch.Tensor, list[forward.Product]]] = []
+    work: list[tuple[torch.Tensor, list[packed_forward.Product]]] = []
     for i, o in shapes:
         weight, bias = (torch.randn(*shape, device=device, dtype=dtype) for shape in ((o, i), (o,)))
-        ways = [forward.Product(weight, bias)]
+        ways = [packed_forward.Product(weight, bias)]
         if device.type == "cpu":
-            ways.append(forward.prepare(weight, bias, dtype))
+            ways.append(packed_forward.prepare(weight, bias, dtype))
         work.append((torch.randn(tokens, i, device=device, dtype=dtype), ways))
 
     def layer(way: int) -> None:
         for x, ways in work:
-            forward.linear(x, ways[way])
+            packed_forward.linear(x, ways[way])
 
     best = min(timed(layer, device, way)[1] for way in range(len(ways)) for _ in range(5))
     return 2 * tokens * sum(i * o for i, o in shapes) / best

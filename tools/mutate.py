@@ -32,6 +32,8 @@ REQUIREMENT = "cosmic-ray==8.7.0"
 # module: what pytest is asked for it
 MODULES = {
     "dlfb/proteins/embeddings.py": "tests/proteins/test_embeddings.py -k 'not really_ends'",
+    "dlfb/proteins/forward.py": "tests/proteins/test_embeddings.py -k 'not really_ends'",
+    "dlfb/proteins/packed_forward.py": "tests/proteins/test_embeddings.py -k 'not really_ends'",
     "dlfb/utils/restore.py": "tests/utils/test_restore.py -k 'not importing_it'",
     "dlfb/proteins/metrics.py": "tests/proteins/test_metrics.py",
     "dlfb/proteins/matrices.py": "tests/proteins/test_metrics.py",

@@ -5,11 +5,12 @@ asked for, which takes a few seconds; the folder's name holds a hash of what the
 """
 
 import hashlib
-import os
 import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
+
+from dlfb.utils.store import replacing
 
 FILES = {
     "proteins/datasets": (
@@ -54,7 +55,10 @@ def provide(subpath: str) -> Path | None:
 
             files = proteome_files()
         for relative, content in files.items():
-            _write(_home() / relative, content)
+            to = _home() / relative
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(to) as file:
+                file.write(content)
     return path
 
 
@@ -91,16 +95,3 @@ def _writable(folder: Path) -> Path:
             stacklevel=4,
         )
         return other
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise

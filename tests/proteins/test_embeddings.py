@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dlfb.proteins import embeddings, forward
+from dlfb.proteins import embeddings, forward, packed_forward
 from dlfb.proteins.embeddings import get_mean_embeddings, model_window
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, INSULIN
@@ -245,11 +245,11 @@ def test_the_budget_of_a_gpu_goes_by_its_memory(monkeypatch, tokenizer_and_model
 def test_with_and_without_onednn_it_is_the_same(embed, tokenizer_and_model, monkeypatch):
     sequences = proteins([40, 41, 3, 120])
     model = tokenizer_and_model[1]
-    if not forward.layers(model)[0].qkv.weight.is_mkldnn:
+    if not packed_forward.layers(model)[0].qkv.weight.is_mkldnn:
         pytest.skip("PyTorch is without oneDNN here")
     expected = embed(sequences)
-    monkeypatch.setattr(forward, "_has_onednn", lambda: False)
-    assert not forward.layers(model)[0].qkv.weight.is_mkldnn
+    monkeypatch.setattr(packed_forward, "_has_onednn", lambda: False)
+    assert not packed_forward.layers(model)[0].qkv.weight.is_mkldnn
     assert distance(embed(sequences), expected) < 1e-5
 
 
