@@ -85,7 +85,10 @@ def mutants(source: str, each: int, seed: int = 0) -> list[Mutant]:
     draw, chosen = random.Random(seed), []
     for (start, kind), candidates in sorted(places.items()):
         for operator, occurrence in draw.sample(candidates, min(each, len(candidates))):
-            mutated = mutate_code(source, operator, occurrence)
+            try:
+                mutated = mutate_code(source, operator, occurrence)
+            except AttributeError:  # It has nothing for `except a.b`.
+                continue
             if mutated is not None and mutated != source:
                 chosen.append(Mutant(start[0], kind, mutated))
     return chosen

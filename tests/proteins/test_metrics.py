@@ -79,6 +79,7 @@ def test_equal_to_scikit_learn_at_the_chapters_width_and_across_chunks(monkeypat
     expected = np.array([by_scikit_learn(*row, 0.5) for row in zip(truth, scores, strict=True)])
     np.testing.assert_allclose(whole[list(METRICS)], expected, rtol=0, atol=1e-9)
     by_term = per_term_metrics(truth, scores)
+    pd.testing.assert_frame_equal(by_term, per_term_metrics(truth, scores, 0.5), check_exact=True)
     monkeypatch.setattr(matrices, "CELLS", 1000)
     pd.testing.assert_frame_equal(per_protein_metrics(truth, scores), whole, check_exact=True)
     pd.testing.assert_frame_equal(per_term_metrics(truth, scores), by_term, check_exact=True)
