@@ -99,6 +99,11 @@ def test_order_and_duplicates_change_nothing(embed, picks, budget):
         assert distance(vectors, embed(pool)[picks]) < 1e-5
 
 
+def test_each_sequence_needs_its_name(embed):
+    with pytest.raises(ValueError, match="shorter"):
+        embed(["MALWM", "MAL"], names=["insulin"])
+
+
 def test_duplicates_are_computed_once(embed, monkeypatch):
     seen = []
     summer = forward.summer
@@ -242,14 +247,20 @@ def test_the_budget_of_a_gpu_goes_by_its_memory(monkeypatch, tokenizer_and_model
 # --- the packed way, only where it gives the same
 
 
-def test_with_and_without_onednn_it_is_the_same(embed, tokenizer_and_model, monkeypatch):
+@pytest.mark.parametrize("why", ["another processor", "another release of torch"])
+def test_with_and_without_onednn_it_is_the_same(embed, tokenizer_and_model, monkeypatch, why):
+    def in_its_layout():
+        return packed_forward.layers(tokenizer_and_model[1])[0].qkv.weight.is_mkldnn
+
     sequences = proteins([40, 41, 3, 120])
-    model = tokenizer_and_model[1]
-    if not packed_forward.layers(model)[0].qkv.weight.is_mkldnn:
-        pytest.skip("PyTorch is without oneDNN here")
+    capable = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    assert in_its_layout() == (capable and torch.backends.mkldnn.is_available())
     expected = embed(sequences)
-    monkeypatch.setattr(packed_forward, "_has_onednn", lambda: False)
-    assert not packed_forward.layers(model)[0].qkv.weight.is_mkldnn
+    if why == "another processor":
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "SVE256")
+    else:
+        monkeypatch.setattr(packed_forward, "_has_onednn", lambda: False)
+    assert not in_its_layout()
     assert distance(embed(sequences), expected) < 1e-5
 
 
@@ -422,6 +433,12 @@ def test_what_ran_out_of_memory_can_be_embedded_after_it(embed, monkeypatch):
     batches = list(embeddings._run(sum_states, pieces, 14, None, torch.device("cuda", 0)))
     assert [batch for batch, _ in batches] == [[piece] for piece in pieces]
     assert emptied == [None]
+
+
+def test_on_a_cpu_no_gpu_s_cache_is_touched(embed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: pytest.fail("there is no GPU here"))
+    run_out_above(monkeypatch, 100, MemoryError())
+    assert len(embed(proteins([60, 61]))) == 2
 
 
 OUT_OF_MEMORY = """
