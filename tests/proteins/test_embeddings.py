@@ -264,6 +264,18 @@ def test_with_and_without_onednn_it_is_the_same(embed, tokenizer_and_model, monk
     assert distance(embed(sequences), expected) < 1e-5
 
 
+def test_a_cpu_takes_proteins_end_to_end(embed, monkeypatch):
+    packed, seen = forward.packed_states, []
+
+    def spy(model, weights, ids, lengths):
+        seen.append(sorted(lengths))
+        return packed(model, weights, ids, lengths)
+
+    monkeypatch.setattr(forward, "packed_states", spy)
+    embed(proteins([40, 3]), token_budget=1000)
+    assert sorted(itertools.chain(*seen)) == [5, 42]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_threads_share_the_proteins_and_keep_their_order(embed, threads):
     sequences = proteins([40, 41, 3, 120])
