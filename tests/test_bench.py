@@ -164,13 +164,13 @@ def test_the_page_says_every_figure_and_what_was_missed(tool):
         "scoring 1,191 proteins x 303 functions",  # 30 times, and 50 were wanted
         "titin",
     ]
-    assert "3.50 (1.00 to 9.00) | at least 3 |" in rows[0]
+    assert "3.50 (1.00–9.00) | at least 3 |" in rows[0]
     assert "at least 1.3 |" in rows[1] and "| 70% | matrix products alone |" in rows[2]
     assert rows[3].endswith("|  |")  # no aim for `fast` where there is no AMX
     assert "take care" not in page
     run.update(amx=True, load_before=1.5)
     page = bench.write_page({"cpu": run, "cuda": {**run, "training": []}})
-    assert "5.50 (1.00 to 9.00) | at least 6, **missed** |" in page
+    assert "5.50 (1.00–9.00) | at least 6, **missed** |" in page
     assert "embedding, ESM2 8M on the GPU, fast" in page and "- **GPU.**" in page
     assert page.count("take care") == 2
 

@@ -183,7 +183,7 @@ def line(*cells: str) -> str:
 def spread(times: list[float]) -> str:
     median, least, greatest = times
     digits = 2 if median < 20 else 0
-    return f"{median:.{digits}f} ({least:.{digits}f} to {greatest:.{digits}f})"
+    return f"{median:.{digits}f} ({least:.{digits}f}–{greatest:.{digits}f})"
 
 
 def at_least(aim: float | None, value: float) -> str:

@@ -158,6 +158,8 @@ def test_several_changes_are_named_in_one_line(path, capsys):
     restorable(slow)(2, 3.0, name="b", extra=1, store_path=path)
     line = capsys.readouterr().out
     assert "the arguments 'x', 'scale', 'name', 'more' changed" in line and line.count("\n") == 1
+    restorable(slow)(4, 5.0, name="b", extra=1, store_path=path)
+    assert "the arguments 'x', 'scale' changed" in capsys.readouterr().out
 
 
 def test_a_changed_default_is_noticed(path, capsys):
@@ -203,6 +205,8 @@ def test_another_functions_result_is_not_taken(path, capsys):
     restorable(slow)(1, store_path=path)
     restorable(train)(new_state(), None, store_path=path)
     assert "is one of" in capsys.readouterr().out and CALLS == ["a", "train"]
+    restorable(slow)(1, store_path=path)
+    assert "is one of" in capsys.readouterr().out and CALLS == ["a", "train", "a"]
 
 
 def test_force_computes_anew_and_says_nothing(path, capsys):
@@ -336,8 +340,9 @@ def test_a_store_of_a_later_version_is_left_alone(path, monkeypatch):
     restorable(slow)(1, store_path=path)
     monkeypatch.undo()
     before = store.store_file(path).read_bytes()
-    with pytest.warns(UserWarning, match="later dlfb .*format 2.*format 1.*force=True"):
+    with pytest.warns(UserWarning, match="later dlfb .*format 2.*format 1.*force=True") as said:
         assert restorable(slow)(1, store_path=path)["x"] == 2
+    assert said[0].filename == __file__  # the line that asked
     assert store.store_file(path).read_bytes() == before and files(path) == ["mlp.dlfb"]
     with pytest.raises(ValueError, match="format 2"):
         load(path)
@@ -350,8 +355,9 @@ def test_a_store_of_a_later_version_is_left_alone(path, monkeypatch):
 
 def test_a_folder_in_the_results_place_is_left_alone(path, capsys):
     store.store_file(path).mkdir(parents=True)
-    with pytest.warns(UserWarning, match="could not be kept"):
+    with pytest.warns(UserWarning, match="could not be kept") as said:
         assert restorable(slow)(1, store_path=path)["x"] == 2
+    assert said[0].filename == __file__  # the line that asked
     assert "could not be read" in capsys.readouterr().out
     assert files(path) == ["mlp.dlfb"]
 
