@@ -205,6 +205,22 @@ def test_errors_say_what_does_not_fit(start, splits):
     broken = SimpleNamespace(embeddings=np.zeros((3, 8)), targets=np.zeros((2, N_TERMS)))
     with pytest.raises(ValueError, match=r"'valid' split .* shapes \(3, 8\) and \(2, 6\)"):
         train(start, {**splits, "valid": broken})
+    none = SimpleNamespace(embeddings=np.zeros((0, 8)), targets=np.zeros((0, N_TERMS)))
+    with pytest.raises(
+        ValueError, match=r"'train' split .* at least one, .* \(0, 8\) and"
+    ):
+        train(start, {**splits, "train": none})
+
+
+def test_the_chapter_s_settings_are_the_default():
+    defaults = {p.name: p.default for p in inspect.signature(train).parameters.values()}
+    assert (defaults["batch_size"], defaults["num_steps"], defaults["eval_every"]) == (32, 300, 30)
+    assert defaults["seed"] == 42
+
+
+@pytest.mark.parametrize("name", ["train_step", "_forward", "_probabilities", "_take"])
+def test_what_is_asked_again_and_again_is_compiled(name):
+    assert hasattr(getattr(train_module, name), "lower")
 
 
 def test_a_loss_that_is_no_number_stops_the_training(start, splits):
