@@ -206,9 +206,7 @@ def test_errors_say_what_does_not_fit(start, splits):
     with pytest.raises(ValueError, match=r"'valid' split .* shapes \(3, 8\) and \(2, 6\)"):
         train(start, {**splits, "valid": broken})
     none = SimpleNamespace(embeddings=np.zeros((0, 8)), targets=np.zeros((0, N_TERMS)))
-    with pytest.raises(
-        ValueError, match=r"'train' split .* at least one, .* \(0, 8\) and"
-    ):
+    with pytest.raises(ValueError, match=r"'train' split .* at least one, .* \(0, 8\) and"):
         train(start, {**splits, "train": none})
 
 
