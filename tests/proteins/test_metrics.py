@@ -80,9 +80,19 @@ def test_equal_to_scikit_learn_at_the_chapters_width_and_across_chunks(monkeypat
     np.testing.assert_allclose(whole[list(METRICS)], expected, rtol=0, atol=1e-9)
     by_term = per_term_metrics(truth, scores)
     pd.testing.assert_frame_equal(by_term, per_term_metrics(truth, scores, 0.5), check_exact=True)
-    monkeypatch.setattr(matrices, "CELLS", 1000)
-    pd.testing.assert_frame_equal(per_protein_metrics(truth, scores), whole, check_exact=True)
-    pd.testing.assert_frame_equal(per_term_metrics(truth, scores), by_term, check_exact=True)
+    for cells in (1000, 10):  # three rows a chunk; fewer cells than a row has
+        monkeypatch.setattr(matrices, "CELLS", cells)
+        pd.testing.assert_frame_equal(per_protein_metrics(truth, scores), whole, check_exact=True)
+        pd.testing.assert_frame_equal(per_term_metrics(truth, scores), by_term, check_exact=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, object])
+def test_scores_of_any_kind_of_number(dtype):
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random((20, 9)) < 0.3, rng.integers(0, 5, (20, 9))
+    expected = per_protein_metrics(truth, scores.astype(np.float64), 2)
+    found = per_protein_metrics(truth, scores.astype(dtype), 2)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_values_worked_out_by_hand():
@@ -147,6 +157,7 @@ def test_labels_of_frames_are_kept():
         ([[0, 1]], [[0.1, 0.2, 0.3]], r"shapes \(1, 2\) and \(1, 3\)"),
         ([0, 1], [0.1, 0.2], r"shapes \(2,\) and \(2,\)"),
         ([[0, 0], [0, 2]], [[0.1, 0.2], [0.1, 0.2]], "0 or 1, but 2 stands in row 1, column 1"),
+        ([[0, -1, 3]], [[0.1, 0.2, 0.3]], "0 or 1, but -1 stands in row 0, column 1"),
         ([[0, np.nan]], [[0.1, 0.2]], "0 or 1, but nan stands in row 0, column 1"),
         (
             [[0, 1], [0, 1]],
