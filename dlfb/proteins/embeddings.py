@@ -111,7 +111,8 @@ def get_mean_embeddings(
     Notes
     -----
     Proteins are sorted by length and cut into batches of about equal numbers of tokens, so that
-    little arithmetic goes into padding; on a CPU there is none (:mod:`dlfb.proteins.forward`).
+    little arithmetic goes into padding; on a CPU there is none, and the model's weights are held
+    a second time while it runs (:mod:`dlfb.proteins.packed_forward`).
     """
     check_options(pooling=pooling, precision=precision, long=long)
     base = base_model(model)
