@@ -29,11 +29,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "_build" / "cosmic-ray"  # installed on demand, apart from what the package needs
 REQUIREMENT = "cosmic-ray==8.7.0"
+EMBEDDING = "tests/proteins/test_embeddings.py -k 'not really_ends'"
 # module: what pytest is asked for it
 MODULES = {
-    "dlfb/proteins/embeddings.py": "tests/proteins/test_embeddings.py -k 'not really_ends'",
-    "dlfb/proteins/forward.py": "tests/proteins/test_embeddings.py -k 'not really_ends'",
-    "dlfb/proteins/packed_forward.py": "tests/proteins/test_embeddings.py -k 'not really_ends'",
+    "dlfb/proteins/embeddings.py": EMBEDDING,
+    "dlfb/proteins/forward.py": EMBEDDING,
+    "dlfb/proteins/packed_forward.py": EMBEDDING,
     "dlfb/utils/restore.py": "tests/utils/test_restore.py -k 'not importing_it'",
     "dlfb/proteins/metrics.py": "tests/proteins/test_metrics.py",
     "dlfb/proteins/matrices.py": "tests/proteins/test_metrics.py",

@@ -243,8 +243,8 @@ def _run(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU, PyTorch's own error is a plain RuntimeError. oneDNN's names no cause, but a product
-    # that it can't prepare is one whose layer and precision it has prepared with other tokens.
+    # On a CPU, PyTorch's own error is a plain RuntimeError. oneDNN's names no cause; that it can
+    # prepare a product in this precision at all was tried before (packed_forward).
     words = ("out of memory", "can't allocate memory", "not enough memory", "create a primitive")
     kinds = (MemoryError, torch.cuda.OutOfMemoryError)
     return isinstance(error, kinds) or any(word in str(error) for word in words)

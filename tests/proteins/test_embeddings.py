@@ -247,21 +247,37 @@ def test_the_budget_of_a_gpu_goes_by_its_memory(monkeypatch, tokenizer_and_model
 # --- the packed way, only where it gives the same
 
 
-@pytest.mark.parametrize("why", ["another processor", "another release of torch"])
-def test_with_and_without_onednn_it_is_the_same(embed, tokenizer_and_model, monkeypatch, why):
+def changed(*_):
+    raise TypeError("takes 7 arguments")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "stand_in"),
+    [
+        (torch.backends.cpu, "get_cpu_capability", lambda: "SVE256"),
+        (torch.ops.mkldnn, "_linear_pointwise", changed),
+        (torch.ops.mkldnn, "_linear_pointwise", lambda x, *_: x),
+        (torch.ops.mkldnn, "_reorder_linear_weight", changed),
+    ],
+    ids=["another processor", "changed", "another result", "no layout"],
+)
+def test_with_and_without_onednn_it_is_the_same(
+    embed, tokenizer_and_model, monkeypatch, where, name, stand_in
+):
     def in_its_layout():
         return packed_forward.layers(tokenizer_and_model[1])[0].qkv.weight.is_mkldnn
 
+    packed_forward._onednn_works.cache_clear()
     sequences = proteins([40, 41, 3, 120])
     capable = torch.backends.cpu.get_cpu_capability().startswith("AVX")
     assert in_its_layout() == (capable and torch.backends.mkldnn.is_available())
     expected = embed(sequences)
-    if why == "another processor":
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "SVE256")
-    else:
-        monkeypatch.setattr(packed_forward, "_has_onednn", lambda: False)
-    assert not in_its_layout()
-    assert distance(embed(sequences), expected) < 1e-5
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, stand_in)
+        packed_forward._onednn_works.cache_clear()
+        assert not in_its_layout()
+        assert distance(embed(sequences), expected) < 1e-5
+    packed_forward._onednn_works.cache_clear()
 
 
 def test_a_cpu_takes_proteins_end_to_end(embed, monkeypatch):
