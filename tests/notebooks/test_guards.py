@@ -5,11 +5,8 @@ and the tool that executes pages to its promises.
 """
 
 import copy
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import jupytext
 import nbformat
@@ -254,7 +251,9 @@ def test_table_of_contents(folder):
 
 def test_two_runs_write_the_same_file(folder, tmp_path):
     assert run_pages.run([folder / "01_page.md"], tmp_path, timeout=300) == []
-    assert (tmp_path / "01_page.ipynb").read_bytes() == (folder / "01_page.ipynb").read_bytes()
+    one, other = ((place / "01_page.ipynb").read_text() for place in (tmp_path, folder))
+    seconds = re.compile(r'"seconds": \d+')
+    assert seconds.sub("", one) == seconds.sub("", other)
 
 
 def test_stale_pages_are_noticed(folder, tmp_path):
@@ -310,41 +309,3 @@ def test_viewers_get_names_that_stay():
     shown = [output.data for output in page.cells[0].outputs]
     wanted = "<p id='3dmolwarning_{0}'><div id='3dmolviewer_{0}'>viewer_{0}.render()"
     assert shown == [{"text/html": wanted.format(n)} for n in (1, 2)]
-
-
-# Strict nbval with the sanitizer
-
-
-def nbval(path) -> subprocess.CompletedProcess:
-    """Compare a page with nbval, as `make test` does."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval"]
-    command += ["--nbval-current-env", "--rootdir", str(path.parent), "-c", "/dev/null"]
-    command += ["--nbval-sanitize-with", str(ROOT / "tests/notebooks/sanitize.cfg"), str(path)]
-    command += ["-p", "tests.conftest"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
-def test_nbval_holds_what_matters_and_lets_pass_what_does_not(tmp_path):
-    def stored(source, **data):
-        output = new_output("execute_result", data=data, execution_count=1)
-        return new_code_cell(source, execution_count=1, outputs=[output])
-
-    html = "from IPython.display import HTML; HTML('{}')"
-    table = html.format("<table><tr><td>2</td></tr></table>")
-    shown = "<IPython.core.display.HTML object>"
-    svg = "from IPython.display import SVG; SVG('<svg xmlns=\"a\"><g/></svg>')"
-    cells = [
-        stored("'took 1.5 s'", **{"text/plain": "'took 27.25 s'"}),
-        stored(html.format("<p>viewer_179530000002"), **{"text/html": "<p>viewer_1",
-                                                        "text/plain": shown}),
-        stored(svg, **{"image/svg+xml": "<svg><g><g/></g></svg>",
-                       "text/plain": "<IPython.core.display.SVG object>"}),
-        stored("1 + 1", **{"text/plain": "3"}),
-        stored(table, **{"text/html": "<table><tr><td>3</td></tr></table>", "text/plain": shown}),
-    ]  # fmt: skip
-    path = tmp_path / "page.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    done = nbval(path)
-    failed = re.findall(r"^FAILED .*Cell (\d)", done.stdout, re.MULTILINE)
-    assert failed == ["3", "4"], done.stdout[-3000:]

@@ -1,0 +1,72 @@
+"""How `make test` compares what a page shows with what is stored: words exactly, numbers nearly.
+
+A trained model's scores differ in the third digit from one kind of processor to another. So a
+number with a decimal point or an exponent may differ by `ABSOLUTE`, or by `RELATIVE` of the stored
+one where that is more. All else counts to the letter: words, signs, identifiers, and whole numbers,
+which count things. White space doesn't: a longer number moves the columns of a table.
+"""
+
+import re
+
+ABSOLUTE, RELATIVE = 0.02, 0.02
+WHOLE = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
+DECIMAL = rf"(?:{WHOLE})?\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+"
+# Not the 3.11 of version 3.11.7; between two numbers a minus is a dash.
+NUMBER = rf"(?<![\w.])[-+\u2212]?(?:{DECIMAL})(?!\.?\d)"
+TOKEN = re.compile(rf"({NUMBER})|[^\W\d_]+|{WHOLE}|\S")
+# Kinds of output that are never compared, besides PNG and JPEG, which nbval skips by itself:
+# drawings, and py3Dmol's second copy of its HTML.
+NOT_COMPARED = ("image/svg+xml", "application/3dmoljs_load.v0")
+
+
+def difference(stored: str, shown: str) -> str | None:
+    """Return the first difference that counts, in a sentence, or None."""
+    if "<svg" in stored and "<svg" in shown:
+        return None
+    ours, theirs = list(TOKEN.finditer(stored)), list(TOKEN.finditer(shown))
+    for one, other in zip(ours, theirs, strict=False):
+        if one.group(1) and other.group(1):
+            wanted, value = map(number, (one.group(1), other.group(1)))
+            if abs(value - wanted) > max(ABSOLUTE, RELATIVE * abs(wanted)) * (1 + 1e-9):
+                return f"{other.group()} is too far from the stored {one.group()}"
+        elif one.group() != other.group():
+            return f"{other.group()!r} is where {one.group()!r} is stored"
+    if len(ours) > len(theirs):
+        return f"{ours[len(theirs)].group()!r} is stored, and missing now"
+    if len(ours) < len(theirs):
+        return f"{theirs[len(ours)].group()!r} is new: nothing is stored there"
+    return None
+
+
+def number(text: str) -> float:
+    """Return the number that a token writes."""
+    return float(text.replace(",", "").replace("\u2212", "-"))
+
+
+class Shown(str):
+    """A text that is equal to another where no difference counts."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return difference(self, other) is None
+
+    def __ne__(self, other):
+        return not self == other
+
+
+def compare_nearly(cell) -> None:
+    """Let nbval's item for a code cell compare with tolerance, and say what differs."""
+    sanitize, explain = cell.sanitize, cell.format_output_compare
+
+    def nearly(output):
+        text = sanitize(output)
+        return Shown(text) if isinstance(text, str) else text
+
+    def say(key, stored, shown):
+        if isinstance(stored, Shown) and isinstance(shown, str):
+            cell.comparison_traceback.append(f" {key}: {difference(stored, shown)}")
+            stored, shown = str(stored), str(shown)
+        explain(key, stored, shown)
+
+    cell.sanitize, cell.format_output_compare = nearly, say
