@@ -5,16 +5,12 @@ The chapter's two baselines guess 0 or 1, so they rank nothing and their auPRC s
 are inputs for the same network that a protein's embedding would be the input of.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 import numpy as np
 import pandas as pd
 
 from dlfb.proteins.sequences import AMINO_ACIDS, clean_sequence
-
-# For each byte, the column of its amino acid; 20 for U, O, B, Z, X, which have none.
-_COLUMN_OF_BYTE = np.full(256, len(AMINO_ACIDS))
-_COLUMN_OF_BYTE[[ord(letter) for letter in AMINO_ACIDS]] = np.arange(len(AMINO_ACIDS))
 
 
 def coin_flip(targets, seed: int = 42):
@@ -41,7 +37,7 @@ def proportional_guess(train_targets, targets, seed: int = 42):
     Parameters
     ----------
     train_targets : array or DataFrame of shape (M, T)
-        Truth as 0/1 of the training set.
+        Truth of the training set: 0, 1, or NaN for unknown.
     targets : int, array or DataFrame of shape (N, T)
         For how many proteins, N, or the matrix to make guesses for, of which only the shape
         and the labels are used.
@@ -59,14 +55,14 @@ def proportional_guess(train_targets, targets, seed: int = 42):
 
 
 def term_frequency(train_targets, targets):
-    """Score each function by the share of the training set that has it.
+    """Score each function by the share of the training set that has it, where that is known.
 
     All proteins get the same scores. The field calls this baseline "naive" [1]_.
 
     Parameters
     ----------
     train_targets : array or DataFrame of shape (M, T)
-        Truth as 0/1 of the training set.
+        Truth of the training set: 0, 1, or NaN for unknown.
     targets : int, array or DataFrame of shape (N, T)
         As for :func:`proportional_guess`.
 
@@ -90,7 +86,9 @@ def term_frequency(train_targets, targets):
             "The training targets must be a matrix (proteins, functions) of at least one row, but "
             f"have shape {np.shape(train_targets)}."
         )
-    frequency = np.asarray(train_targets).mean(axis=0, dtype=np.float64)
+    truth = np.asarray(train_targets, float)
+    known = ~np.isnan(truth)
+    frequency = np.where(known, truth, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     n = targets if np.ndim(targets) == 0 else len(targets)
     both_frames = isinstance(train_targets, pd.DataFrame) and isinstance(targets, pd.DataFrame)
     if (np.ndim(targets) and np.shape(targets)[1:] != frequency.shape) or (
@@ -98,7 +96,7 @@ def term_frequency(train_targets, targets):
     ):
         raise ValueError(
             "The training targets and the targets to predict must have the same functions in the "
-            f"same order, but are of shapes {np.shape(train_targets)} and {np.shape(targets)}"
+            f"same order, but have shapes {np.shape(train_targets)} and {np.shape(targets)}"
             f"{' with different column names' if both_frames else ''}."
         )
     return _like(targets, np.tile(frequency, (n, 1)))
@@ -119,44 +117,26 @@ def composition_features(sequences: Iterable[str]) -> np.ndarray:
         ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B,
         Z and X count as residues but have no column, so that the shares of a sequence that
         holds them sum to less than 1. A network learns from these columns only once they are
-        brought to one scale: :func:`standardize`.
+        brought to one scale, as by scikit-learn's ``StandardScaler``.
 
     Raises
     ------
     ValueError
-        If a sequence is empty or holds a letter that is no amino acid.
+        If a sequence is empty or holds a letter that is no amino acid, or if `sequences` is not
+        a list or column of them.
     """
-    if isinstance(sequences, str):
-        raise ValueError("composition_features: pass a list of sequences, not a single one.")
-    n_letters = len(AMINO_ACIDS)
+    if isinstance(sequences, str | Mapping | Set | pd.DataFrame):
+        # Of a table and a dictionary Python would go through the names, which may spell proteins.
+        raise ValueError(
+            "composition_features: pass a list of sequences, or one column of a table such as "
+            f'proteins["Sequence"], not a {type(sequences).__name__}.'
+        )
     features = []
     for number, sequence in enumerate(sequences, start=1):
-        letters = clean_sequence(sequence, name=f"sequence {number}").encode("ascii")
-        columns = _COLUMN_OF_BYTE[np.frombuffer(letters, np.uint8)]
-        counts = np.bincount(columns, minlength=n_letters + 1)[:n_letters]
-        features.append([*(counts / len(letters)), np.log(len(letters))])
-    return np.array(features, np.float32).reshape(-1, n_letters + 1)
-
-
-def standardize(features, reference) -> np.ndarray:
-    """Shift and scale each feature to mean 0 and standard deviation 1 on the training set.
-
-    Parameters
-    ----------
-    features : array of shape (N, D)
-        What to scale.
-    reference : array of shape (M, D)
-        The training set's features, whose means and deviations are used for every split. A
-        feature that is the same throughout is shifted only.
-
-    Returns
-    -------
-    array of shape (N, D), float32
-    """
-    features, reference = np.asarray(features, float), np.asarray(reference, float)
-    deviation = reference.std(axis=0)
-    deviation[np.ptp(reference, axis=0) == 0] = 1
-    return ((features - reference.mean(axis=0)) / deviation).astype(np.float32)
+        letters = clean_sequence(sequence, name=f"sequence {number}")
+        shares = [letters.count(letter) / len(letters) for letter in AMINO_ACIDS]
+        features.append([*shares, np.log(len(letters))])
+    return np.array(features, np.float32).reshape(-1, len(AMINO_ACIDS) + 1)
 
 
 def _like(targets, values: np.ndarray):

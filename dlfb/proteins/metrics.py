@@ -1,40 +1,41 @@
 """How good are predictions? Scores for a whole matrix of proteins and terms at once.
 
 Rows are proteins, columns are terms. :func:`per_protein_metrics` scores each row and
-:func:`per_term_metrics` each column with the chapter's five metrics; the values are those
-of scikit-learn, computed for all rows together instead of one row at a time.
-:func:`fmax`, :func:`weighted_fmax` and :func:`smin` are the scores of the CAFA challenge.
+:func:`per_term_metrics` each column with the chapter's five metrics, equal to scikit-learn's;
+:func:`fmax`, :func:`weighted_fmax` and :func:`smin` are the scores of the CAFA challenge. A target
+that is NaN is unknown: its cell counts neither for nor against a prediction.
+
+References
+----------
+.. [1] Radivojac et al. Nature Methods 10, 221-227 (2013). (Fmax)
+.. [2] Clark & Radivojac. Bioinformatics 29, i53-i61 (2013). (Smin)
+.. [3] Jiang et al. Genome Biology 17, 184 (2016). (weighted Fmax)
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-
-from dlfb.proteins.cafa_metrics import cafa_curve, fmax, smin, weighted_fmax
-from dlfb.proteins.matrices import aligned, chunks
-
-__all__ = [
-    "METRICS", "cafa_curve", "fmax", "per_protein_metrics", "per_term_metrics", "smin",
-    "summarize", "weighted_fmax",
-]  # fmt: skip
+from scipy.stats import rankdata
 
 METRICS = ("accuracy", "recall", "precision", "auprc", "auroc")
+CELLS = 1 << 18  # scored at a time, so that memory does not grow with the number of proteins
 
 
 def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.DataFrame:
-    """Score the predictions for each protein, over all terms.
+    """Score the predictions for each protein, over all terms for which the truth is known.
 
     Parameters
     ----------
     targets : array or DataFrame of shape (N, T)
-        Truth: 1 where the protein has the term, else 0.
+        Truth: 1 where the protein has the term, 0 where not, NaN where that is unknown.
     probs : array or DataFrame of shape (N, T)
         Predicted scores. Only their order matters to ``auprc`` and ``auroc``.
     threshold : float
         A term counts as predicted where its score is at least this.
     undefined : float or "book"
-        What stands where a metric is not defined. 0.0 is what scikit-learn and the book
-        put there. ``"book"`` also gives a protein without any term an accuracy of 0.0,
-        as the book's code does, although its accuracy is defined.
+        The value of a metric where it is not defined. 0.0 is what scikit-learn and the book use.
+        ``"book"`` also gives a protein without any term an accuracy of 0, as the book's code does.
 
     Returns
     -------
@@ -42,7 +43,7 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
         ============= ==================================== ==========================
         column        meaning                              not defined where
         ============= ==================================== ==========================
-        ``accuracy``  share of cells predicted rightly     there are no cells (T = 0)
+        ``accuracy``  share of known cells predicted right no cell is known
         ``recall``    share of true terms predicted        no term is true
         ``precision`` share of predicted terms true        no term is predicted
         ``auprc``     average precision                    no term is true
@@ -56,34 +57,25 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
     Raises
     ------
     ValueError
-        If shapes or labels differ, `targets` is not 0/1 or `probs` is not finite.
+        If shapes or labels differ, a target is not 0, 1 or NaN, or a score is not finite.
     """
-    targets, probs, rows, _ = aligned(targets, probs)
-    return _frame(_score_rows(targets, probs, threshold), rows, undefined)
+    targets, probs, rows, _ = _aligned(targets, probs)
+    return _scored(targets, probs, rows, threshold, undefined)
 
 
 def per_term_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.DataFrame:
-    """Score the predictions for each term, over all proteins.
+    """Score the predictions for each term, over all proteins for which the truth is known.
 
-    As :func:`per_protein_metrics`, read by column: one row for each of the T terms, named
-    as the columns of the frame passed, if one was.
+    As :func:`per_protein_metrics`, read by column: one row for each of the T terms.
     """
-    targets, probs, _, columns = aligned(targets, probs)
-    return _frame(_score_rows(targets.T, probs.T, threshold), columns, undefined)
+    targets, probs, _, columns = _aligned(targets, probs)
+    return _scored(targets.T, probs.T, columns, threshold, undefined)
 
 
 def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     """Average each metric over the rows where it is defined, and count those.
 
-    Parameters
-    ----------
-    metrics : DataFrame
-        From :func:`per_protein_metrics` or :func:`per_term_metrics`.
-
-    Returns
-    -------
-    DataFrame
-        One row a metric; columns ``mean``, ``defined`` and ``undefined`` (numbers of rows).
+    Returns a row for each metric, with ``mean``, ``defined`` and ``undefined`` (numbers of rows).
     """
     values = metrics[[name for name in METRICS if name in metrics]]
     return pd.DataFrame(
@@ -91,78 +83,215 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
     ).rename_axis("metric")
 
 
-def _score_rows(targets: np.ndarray, probs: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the five metrics and the number of positives of each row, (N, 6) float64."""
-    scores = np.empty((targets.shape[0], len(METRICS) + 1))
-    for rows, truth, values in chunks(targets, probs):
-        predicted = values >= threshold
-        positives = truth.sum(axis=1)
-        hits = (predicted & truth).sum(axis=1)
-        summed_precision, won = _ranked(truth, values)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scores[rows] = np.column_stack(
-                [
-                    (predicted == truth).sum(axis=1) / np.float64(truth.shape[1]),
-                    hits / positives,
-                    hits / predicted.sum(axis=1),
-                    summed_precision / positives,
-                    won / (positives * (truth.shape[1] - positives)),
-                    positives,
-                ]
-            )
-    return scores
-
-
-def _ranked(truth: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rank each row by score and sum over its true terms what the two areas are made of.
+def bootstrap_interval(values, repeats=1000, level=0.95, seed=42) -> tuple[float, float]:
+    """Say how far a mean could have been off, had other rows been drawn: a percentile bootstrap.
 
     Parameters
     ----------
-    truth, probs : array of shape (n, T)
-        Truth as bool, and scores.
+    values : array or Series of shape (N,)
+        One number for each protein or term, such as a column of :func:`per_protein_metrics`, or
+        the difference of two such columns. NaN is left out.
+    repeats : int
+        How often N rows are drawn anew, with replacement.
+    level : float
+        The share of the means drawn that the interval holds, between 0 and 1.
+    seed : int
+        The same seed gives the same interval.
 
     Returns
     -------
-    array of shape (n,)
-        Precision at the place of each true term, summed. Divided by their number it is the
-        average precision.
-    array of shape (n,)
-        False terms that each true term outranks, a tie counting half, summed. Divided by the
-        number of pairs it is the area under the ROC curve.
+    (low, high)
+        NaN where no value is defined.
     """
-    n, width = truth.shape
-    order = np.argsort(-probs, axis=1)
-    ranked = np.take_along_axis(probs, order, axis=1)
-    # Equal scores have no order among themselves: a run of them is passed in one step.
-    last_of_run = np.ones((n, width), bool)
-    np.not_equal(ranked[:, 1:], ranked[:, :-1], out=last_of_run[:, :-1])
-
-    # From here on a place is a number from 0 to n * T, row after row.
-    place = np.flatnonzero(np.take_along_axis(truth, order, axis=1))
-    row = place // max(width, 1)
-    ends = np.flatnonzero(last_of_run)
-    run = np.searchsorted(ends, place)
-    after = ends[run] + 1
-    before = np.where(run > 0, ends[run - 1] + 1, 0)
-
-    def true_and_all_up_to(end):
-        return np.searchsorted(place, end) - np.searchsorted(place, row * width), end - row * width
-
-    true_after, all_after = true_and_all_up_to(after)
-    true_before, all_before = true_and_all_up_to(before)
-    false_above = (all_after - true_after + all_before - true_before) / 2
-    false_terms = width - np.bincount(row, minlength=n)
-    summed_precision = np.bincount(row, true_after / all_after, minlength=n)
-    return summed_precision, np.bincount(row, false_terms[row] - false_above, minlength=n)
+    if not (repeats >= 1 and 0 < level < 1):
+        raise ValueError(
+            "bootstrap_interval: repeats must be at least 1 and level between 0 and 1, but they "
+            f"are {repeats} and {level}."
+        )
+    values = np.asarray(values, float)
+    if values.ndim != 1:
+        raise ValueError(
+            f"bootstrap_interval: values must be one column, but have shape {values.shape}."
+        )
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return np.nan, np.nan
+    rng = np.random.default_rng(seed)
+    means = [rng.choice(values, len(values)).mean() for _ in range(repeats)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
-def _frame(scores: np.ndarray, index: pd.Index, undefined) -> pd.DataFrame:
-    """Put scores (N, 6) into a frame and fill what is not defined."""
-    frame = pd.DataFrame(scores, index=index, columns=[*METRICS, "positives"])
+def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
+    """Score the whole matrix at each of many thresholds, the way CAFA does.
+
+    Both matrices must follow the ontology: an ancestor is true wherever its descendant is, and
+    scores at least as high. Proteins without any true term are left out. A term of weight 0, as
+    the root's is, counts for nothing, and neither does a prediction of it alone.
+
+    Parameters
+    ----------
+    targets, probs : array or DataFrame of shape (N, T)
+        Truth as 0, 1 or NaN (unknown), and scores in 0 to 1.
+    weights : array or Series of shape (T,), optional
+        Information accretion of each term, in bits [2]_; 1 for every term if not given.
+        A Series is matched to the columns of the frames by name.
+    thresholds : array of shape (K,), optional
+        Ascending. CAFA's own, 0.01, 0.02 ... 0.99, if not given.
+
+    Returns
+    -------
+    DataFrame of K rows, indexed by threshold
+        ``coverage``, the share of proteins with a prediction; ``precision``, the mean over those
+        only; ``recall``, the mean over all; ``f``, the harmonic mean of the two; ``remaining`` and
+        ``misinformation``, mean weight of true terms missed and of predicted terms not true;
+        ``s``, the length of that pair as a vector.
+
+    Raises
+    ------
+    ValueError
+        If no protein has a true term, or weights or thresholds are unfit.
+    """
+    targets, probs, _, columns = _aligned(targets, probs)
+    weights = _checked_weights(weights, columns, targets.shape[1])
+    taus = np.arange(0.01, 1, 0.01) if thresholds is None else np.asarray(thresholds, float)
+    if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any():
+        raise ValueError("cafa_curve: thresholds must be ascending numbers, at least one.")
+    sums, proteins = np.zeros((len(taus), 5)), 0
+    for _, truth, known, scores in _chunks(targets, probs):
+        annotated = truth.any(axis=1)
+        truth, scores = truth[annotated], np.where(known, scores, -np.inf)[annotated]
+        proteins, total = proteins + len(truth), truth @ weights
+        for k, tau in enumerate(taus):
+            predicted = scores >= tau
+            called, hits = predicted @ weights, (predicted & truth) @ weights
+            earned = _ratio(hits, called), _ratio(hits, total), total - hits, called - hits
+            sums[k] += (called > 0).sum(), *(values.sum() for values in earned)
+    if proteins == 0:
+        raise ValueError("cafa_curve: no protein has a true term, so there is nothing to score.")
+    covered, precision, *means = sums.T
+    recall, remaining, wrong = (total / proteins for total in means)
+    precision = _ratio(precision, covered)
+    curve = {"coverage": covered / proteins, "precision": precision, "recall": recall}
+    curve["f"] = _ratio(2 * precision * recall, precision + recall)
+    curve |= {"remaining": remaining, "misinformation": wrong, "s": np.hypot(remaining, wrong)}
+    return pd.DataFrame(curve, index=pd.Index(taus, name="threshold"))
+
+
+def fmax(targets, probs, thresholds=None) -> float:
+    """Return the best F over all thresholds, from 0 to 1; higher is better [1]_."""
+    return float(cafa_curve(targets, probs, thresholds=thresholds)["f"].max())
+
+
+def weighted_fmax(targets, probs, weights, thresholds=None) -> float:
+    """Return Fmax with each term counted by its information, from 0 to 1 [3]_."""
+    return float(cafa_curve(targets, probs, weights, thresholds)["f"].max())
+
+
+def smin(targets, probs, weights, thresholds=None) -> float:
+    """Return the smallest semantic distance over all thresholds, in bits; lower is better [2]_."""
+    return float(cafa_curve(targets, probs, weights, thresholds)["s"].min())
+
+
+def _scored(targets, probs, index: pd.Index, threshold: float, undefined) -> pd.DataFrame:
+    """Score each row of two arrays (N, T)."""
+    if isinstance(undefined, str) and undefined != "book":
+        raise ValueError(f"undefined={undefined!r}: choose a number, or 'book'.")
+    scores = np.empty((len(targets), len(METRICS) + 1))
+    for rows, *chunk in _chunks(targets, probs):
+        scores[rows] = _score_rows(*chunk, threshold)
+    frame = pd.DataFrame(scores, index, [*METRICS, "positives"])
     frame["positives"] = frame["positives"].astype(np.int64)
     if isinstance(undefined, str):
-        if undefined != "book":
-            raise ValueError(f"undefined={undefined!r}: choose a number, or 'book'.")
         frame.loc[frame["positives"] == 0, "accuracy"] = 0.0
         undefined = 0.0
     return frame if np.isnan(undefined) else frame.fillna(undefined)
+
+
+def _score_rows(truth, known, scores, threshold: float) -> np.ndarray:
+    """Return the five metrics and the number of positives of each row, (n, 6)."""
+    predicted, cells, positives = (scores >= threshold) & known, known.sum(1), truth.sum(1)
+    hits = (predicted & truth).sum(axis=1)
+    # Unknown cells rank behind all others. A tie counts half in the area under the ROC curve,
+    # and is passed in one step in average precision.
+    ascending = rankdata(np.where(known, scores, np.inf), axis=1)
+    won = (ascending * truth).sum(axis=1) - positives * (positives + 1) / 2
+    all_above = rankdata(np.where(known, -scores, np.inf), "max", axis=1)
+    true_above = rankdata(np.where(truth, -scores, np.inf), "max", axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = [
+            ((predicted == truth) & known).sum(axis=1) / cells,
+            hits / positives,
+            hits / predicted.sum(axis=1),
+            (true_above / all_above * truth).sum(axis=1) / positives,
+            won / (positives * (cells - positives)),
+            positives,
+        ]
+    return np.column_stack(columns)
+
+
+def _chunks(targets, probs) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Go through two matrices a few rows at a time: which rows, truth, what is known, scores."""
+    step = max(1, CELLS // max(targets.shape[1], 1))
+    for start in range(0, len(targets), step):
+        rows = slice(start, start + step)
+        # A piece of a transposed matrix is copied, so that each row is contiguous.
+        values, scores = (np.ascontiguousarray(matrix[rows]) for matrix in (targets, probs))
+        values = values.astype(float)
+        scores = scores if scores.dtype.kind == "f" else scores.astype(float)
+        known, truth = ~np.isnan(values), values == 1
+        for rule, cells, good in (
+            ("targets must be 0, 1, or NaN for unknown", values, truth | (values == 0) | ~known),
+            ("probs must be finite numbers", scores, np.isfinite(scores)),
+        ):
+            if not good.all():
+                row, column = np.argwhere(~good)[0]
+                raise ValueError(
+                    f"{rule}, but {cells[row, column]:g} was found in row {start + row}, column "
+                    f"{column} (counted from 0, in the direction of scoring)."
+                )
+        yield rows, truth, known, scores
+
+
+def _aligned(targets, probs) -> tuple[np.ndarray, np.ndarray, pd.Index, pd.Index]:
+    """Return truth and scores as arrays (N, T), and the labels of their rows and columns."""
+    frames = [x for x in (targets, probs) if isinstance(x, pd.DataFrame)]
+    if len(frames) == 2:
+        for kind, one, other in zip(("rows", "columns"), *(x.axes for x in frames), strict=True):
+            if not one.equals(other):
+                raise ValueError(
+                    f"The {kind} of targets and probs have different names or another order. Bring "
+                    "one into the order of the other, as with probs.reindex_like(targets)."
+                )
+    targets, probs = np.asarray(targets), np.asarray(probs)
+    if targets.ndim != 2 or targets.shape != probs.shape:
+        raise ValueError(
+            "targets and probs must be two matrices of one shape (proteins, terms), but have "
+            f"shapes {targets.shape} and {probs.shape}."
+        )
+    rows, columns = frames[0].axes if frames else map(pd.RangeIndex, targets.shape)
+    return targets, probs, rows, columns
+
+
+def _checked_weights(weights, columns: pd.Index, width: int) -> np.ndarray:
+    """Return the weight of each column as (T,) float64."""
+    if weights is None:
+        return np.ones(width)
+    if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
+        if len(missing := columns.difference(weights.index)):
+            raise ValueError(
+                f"weights has no value for {len(missing)} of the terms, such as {missing[0]!r}."
+            )
+        weights = weights[columns]
+    weights = np.asarray(weights, float)
+    if weights.shape != (width,) or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(
+            f"weights must be {width} finite numbers, none negative, one for each column, "
+            f"but has shape {weights.shape}."
+        )
+    return weights
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Divide, 0 where there is nothing to divide by."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

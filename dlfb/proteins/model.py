@@ -20,10 +20,15 @@ class Model(nn.Module):
         Number of functions, T.
     dim : int
         Width of the second hidden layer; the first is twice as wide.
+    dropout : float
+        Share of each hidden layer's units left out at random in a training step, from 0 to 1.
+        It acts only where a key named "dropout" is passed, as :func:`dlfb.proteins.train.train`
+        does; predictions use all units.
     """
 
     num_targets: int
     dim: int = 256
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -40,8 +45,9 @@ class Model(nn.Module):
             Any real number; the sigmoid of it is a probability. Functions are judged
             independently, as one protein may have several.
         """
-        x = nn.gelu(nn.Dense(2 * self.dim)(x))  # (..., D) -> (..., 512)
-        x = nn.gelu(nn.Dense(self.dim)(x))  # (..., 512) -> (..., 256)
+        thinned = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
+        x = thinned(nn.gelu(nn.Dense(2 * self.dim)(x)))  # (..., D) -> (..., 512)
+        x = thinned(nn.gelu(nn.Dense(self.dim)(x)))  # (..., 512) -> (..., 256)
         return nn.Dense(self.num_targets)(x)  # (..., 256) -> (..., T)
 
     def create_train_state(

@@ -1,7 +1,8 @@
 """Training the network, and watching it on proteins it does not learn from (notebook 07).
 
-The whole data set is small enough to lie on the device, so a batch is a choice of rows,
-and a split is evaluated in one go: its metrics are means over all of its proteins.
+The whole data set is small enough to be kept on the device, so a batch is a choice of rows,
+and a split is evaluated in one go: its metrics are means over all of its proteins. A target that
+is NaN is unknown: nothing is learned from it, and no prediction is scored by it.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
+from flax.errors import ScopeParamShapeError
 from flax.training.train_state import TrainState
 
 from dlfb.proteins.metrics import METRICS, per_protein_metrics
@@ -18,7 +20,7 @@ from dlfb.utils.display import progress
 
 
 @jax.jit
-def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
+def train_step(state: TrainState, batch: dict, rng=None) -> tuple[TrainState, jax.Array]:
     """Take one step of the optimiser.
 
     Parameters
@@ -27,6 +29,8 @@ def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
         The network's weights and the optimiser's state.
     batch : dict
         ``"embedding"`` (B, D) and ``"target"`` (B, T), float32.
+    rng : array, optional
+        Key that decides which units dropout leaves out; without one, none is left out.
 
     Returns
     -------
@@ -35,13 +39,21 @@ def train_step(state: TrainState, batch: dict) -> tuple[TrainState, jax.Array]:
     jax.Array
         The loss before it, a scalar.
     """
+    rngs = None if rng is None else {"dropout": jax.random.fold_in(rng, state.step)}
 
     def loss_of(params):
-        logits = state.apply_fn({"params": params}, batch["embedding"])
-        return optax.sigmoid_binary_cross_entropy(logits, batch["target"]).mean()
+        logits = state.apply_fn({"params": params}, batch["embedding"], rngs=rngs)
+        return mean_loss(logits, batch["target"])
 
     loss, gradients = jax.value_and_grad(loss_of)(state.params)
     return state.apply_gradients(grads=gradients), loss
+
+
+def mean_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Return the binary cross-entropy, a mean over the cells (B, T) whose target is known."""
+    known = ~jnp.isnan(targets)
+    losses = optax.sigmoid_binary_cross_entropy(logits, jnp.where(known, targets, 0))
+    return jnp.where(known, losses, 0).sum() / jnp.maximum(known.sum(), 1)
 
 
 def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
@@ -49,15 +61,13 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
 
     Parameters
     ----------
-    state : TrainState
-        The network.
-    batch : dict
+    state, batch
         As for :func:`train_step`.
 
     Returns
     -------
     dict
-        ``loss``, the mean over all cells, and ``accuracy``, ``recall``, ``precision``,
+        ``loss``, the mean over all known cells, and ``accuracy``, ``recall``, ``precision``,
         ``auprc`` and ``auroc``, means over the proteins for which they are defined.
         Precision is defined where at least one term is predicted: ``coverage`` is the
         share of such proteins.
@@ -65,13 +75,15 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
     Raises
     ------
     FloatingPointError
-        If the loss is no longer a finite number.
+        If the loss is no longer a finite number; the message says why.
     """
     logits, loss = _forward(state, batch)
     if not np.isfinite(loss):
+        # Else the embeddings are to blame, and this says which.
+        _check_embeddings(state, batch["embedding"], "eval_step")
         raise FloatingPointError(
-            f"The loss is {loss} after step {int(state.step)}. Look for NaN or huge values in the "
-            "embeddings, or train with a smaller learning rate."
+            f"The loss is {loss} after step {int(state.step)}, as the weights have grown out of "
+            "bounds: train with a smaller learning rate."
         )
     metrics = calculate_per_target_metrics(logits, batch["target"])
     means = metrics[list(METRICS)].mean().to_dict()
@@ -96,12 +108,12 @@ def train(
         Where to start, from ``Model.create_train_state``.
     dataset_splits : dict
         ``"train"`` and ``"valid"``, each with ``.embeddings`` (N, D) and ``.targets``
-        (N, T). A ``"test"`` split is not looked at.
+        (N, T), which are 0, 1, or NaN for unknown. A ``"test"`` split is not looked at.
     batch_size, num_steps, eval_every : int
-        Proteins a step, steps in all, and steps between evaluations.
+        Proteins per step, steps in all, and steps between evaluations.
     seed : int
-        Decides in which order proteins are learnt from. The same seed gives the same bits
-        on the same machine.
+        Decides in which order proteins are learnt from, and which units dropout leaves out.
+        The same seed gives the same bits on the same machine.
     keep : {"best", "last"}
         Return the network of the evaluation with the highest auPRC on ``"valid"`` (its
         ``step`` says which), or the one after the last step.
@@ -120,17 +132,22 @@ def train(
     Raises
     ------
     ValueError
-        If a number is not positive, `keep` is unknown, or the splits do not fit.
+        If a number is not positive, `keep` is unknown, or a split does not fit the network.
     """
-    _check(dataset_splits, batch_size, num_steps, eval_every, keep)
-    train_set, valid_set = (_on_device(dataset_splits[name]) for name in ("train", "valid"))
+    numbers = {"batch_size": batch_size, "num_steps": num_steps, "eval_every": eval_every}
+    for name, value in numbers.items():
+        if not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"train: {name} must be a whole number, 1 or more, not {value!r}.")
+    if keep not in ("best", "last"):
+        raise ValueError(f"train: keep must be 'best' or 'last', not {keep!r}.")
+    train_set, valid_set = (_on_device(state, dataset_splits, name) for name in ("train", "valid"))
     batches = _shuffled_batches(len(train_set["target"]), batch_size, num_steps, seed)
-    history = {"train": [], "valid": []}
+    rng, history = jax.random.PRNGKey(seed), {"train": [], "valid": []}
     best_state, best_auprc = state, -np.inf
 
     with progress(total=num_steps, desc="Training", unit="step") as bar:
         for step, rows in enumerate(batches, start=1):
-            state, _ = train_step(state, _take(train_set, rows))
+            state, _ = train_step(state, _take(train_set, rows), rng)
             bar.update(1)
             if step % eval_every and step != num_steps:
                 continue
@@ -149,7 +166,7 @@ def train(
 
 
 def predict(state: TrainState, split) -> np.ndarray:
-    """Return the probability of each function for each protein.
+    """Return the probability of each function for each protein, (N, T), float32.
 
     Parameters
     ----------
@@ -157,26 +174,23 @@ def predict(state: TrainState, split) -> np.ndarray:
         A trained network.
     split : array of shape (N, D), or object with such ``.embeddings``
 
-    Returns
-    -------
-    array of shape (N, T), float32
+    Raises
+    ------
+    ValueError
+        If the network was made for vectors of another width, or a vector is not finite.
     """
     embeddings = jnp.asarray(getattr(split, "embeddings", split), jnp.float32)
+    _check_embeddings(state, embeddings, "predict")
     return np.asarray(_probabilities(state, embeddings))
 
 
 def calculate_per_target_metrics(logits, targets) -> pd.DataFrame:
-    """Score each protein of a batch.
+    """Score each protein of a batch, as :func:`dlfb.proteins.metrics.per_protein_metrics` does.
 
     Parameters
     ----------
     logits, targets : array of shape (N, T)
-        What the network put out, before the sigmoid, and truth as 0/1.
-
-    Returns
-    -------
-    DataFrame of N rows
-        As from :func:`dlfb.proteins.metrics.per_protein_metrics`.
+        What the network put out, before the sigmoid, and truth as 0, 1 or NaN.
     """
     return per_protein_metrics(np.asarray(targets), np.asarray(jax.nn.sigmoid(logits)))
 
@@ -187,7 +201,7 @@ def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
     Parameters
     ----------
     targets, probs : array of shape (T,)
-        Truth as 0/1, and predicted scores.
+        Truth as 0, 1 or NaN, and predicted scores.
     thresh : float
         A function whose score is at least this counts as predicted.
 
@@ -204,7 +218,7 @@ def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
 def _forward(state: TrainState, batch: dict) -> tuple[jax.Array, jax.Array]:
     """Return the logits (N, T) and their mean loss."""
     logits = state.apply_fn({"params": state.params}, batch["embedding"])
-    return logits, optax.sigmoid_binary_cross_entropy(logits, batch["target"]).mean()
+    return logits, mean_loss(logits, batch["target"])
 
 
 @jax.jit
@@ -218,14 +232,6 @@ def _take(data: dict, rows: jax.Array) -> dict:
     return jax.tree.map(lambda array: array[rows], data)
 
 
-def _on_device(split) -> dict[str, jax.Array]:
-    """Copy a split to the device, once."""
-    return {
-        "embedding": jnp.asarray(split.embeddings, jnp.float32),
-        "target": jnp.asarray(split.targets, jnp.float32),
-    }
-
-
 def _shuffled_batches(n: int, batch_size: int, num_steps: int, seed: int) -> np.ndarray:
     """Return row numbers (num_steps, batch_size): each of n rows once before any twice."""
     rng = np.random.default_rng(seed)
@@ -234,19 +240,47 @@ def _shuffled_batches(n: int, batch_size: int, num_steps: int, seed: int) -> np.
     return order[: num_steps * batch_size].reshape(num_steps, batch_size)
 
 
-def _check(dataset_splits, batch_size, num_steps, eval_every, keep) -> None:
-    numbers = {"batch_size": batch_size, "num_steps": num_steps, "eval_every": eval_every}
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"train: {name} must be at least 1, but is {value}.")
-    if keep not in ("best", "last"):
-        raise ValueError(f"train: keep must be 'best' or 'last', not {keep!r}.")
-    for name in ("train", "valid"):
-        if name not in dataset_splits:
-            raise ValueError(f"train: dataset_splits has no {name!r}, only {list(dataset_splits)}.")
-        shapes = [np.shape(getattr(dataset_splits[name], x)) for x in ("embeddings", "targets")]
-        if shapes[0][0] != shapes[1][0] or not shapes[0][0]:
-            raise ValueError(
-                f"train: the {name!r} split needs a row of embeddings and of targets for each "
-                f"protein, at least one, but has shapes {shapes[0]} and {shapes[1]}."
-            )
+def _on_device(state: TrainState, dataset_splits: dict, name: str) -> dict[str, jax.Array]:
+    """Check a split against the network, and copy it to the device, once."""
+    if name not in dataset_splits:
+        raise ValueError(f"train: dataset_splits has no {name!r}, only {list(dataset_splits)}.")
+    who, split = f"train: the {name!r} split", dataset_splits[name]
+    x, y = (jnp.asarray(values, jnp.float32) for values in (split.embeddings, split.targets))
+    if not len(x) or len(x) != len(y):
+        raise ValueError(
+            f"{who} needs a row of embeddings and of targets for each protein, at least one, but "
+            f"has shapes {x.shape} and {y.shape}."
+        )
+    made = _check_embeddings(state, x, who)
+    if made != y.shape:
+        raise ValueError(
+            f"{who} has targets of shape {y.shape}, but the network's output has shape {made}. "
+            f"Make the network with num_targets={y.shape[-1]}."
+        )
+    bad = ~((y == 0) | (y == 1) | jnp.isnan(y))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{who} has {y[row, column]:g} as target in row {row}, column {column}, counted from "
+            "0. Targets must be 0, 1, or NaN for unknown."
+        )
+    return {"embedding": x, "target": y}
+
+
+def _check_embeddings(state: TrainState, embeddings, who: str) -> tuple[int, ...]:
+    """Refuse embeddings that the network can't take; return the shape of its output for others."""
+    try:
+        output = jax.eval_shape(state.apply_fn, {"params": state.params}, embeddings)
+    except ScopeParamShapeError as error:
+        raise ValueError(
+            f"{who}: the network was made for vectors of another width than these, which have "
+            f"{embeddings.shape[-1]} numbers each. Embed the proteins with the language model that "
+            "it was trained on, or train a network on these."
+        ) from error
+    bad = ~np.isfinite(embeddings).all(axis=-1)
+    if bad.any():
+        raise ValueError(
+            f"{who}: {bad.sum()} of {bad.size} embeddings hold NaN or infinite values, the first "
+            f"in row {bad.argmax()}, counted from 0. Leave these proteins out or embed them anew."
+        )
+    return output.shape

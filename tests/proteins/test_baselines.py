@@ -8,7 +8,6 @@ from dlfb.proteins.baselines import (
     coin_flip,
     composition_features,
     proportional_guess,
-    standardize,
     term_frequency,
 )
 from dlfb.proteins.metrics import per_protein_metrics
@@ -45,6 +44,12 @@ def test_term_frequency_is_the_training_frequency_for_everyone():
     scores = term_frequency(TRAIN, 3)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, np.tile(TRAIN.mean(axis=0), (3, 1)), rtol=1e-6)
+
+
+def test_unknown_targets_do_not_count():
+    nan = np.nan
+    frequency = term_frequency([[1, nan, 1], [0, nan, nan], [nan, nan, 1]], 1)
+    np.testing.assert_array_equal(frequency, [[0.5, 0, 1]])
 
 
 def test_frames_keep_their_labels():
@@ -91,16 +96,10 @@ def test_composition_of_nothing_and_of_what_is_no_sequence():
     assert composition_features(pd.Series(["MAM"], index=["P1"])).shape == (1, 21)
     with pytest.raises(ValueError, match="sequence 2.*'1'"):
         composition_features(["MAM", "M1M"])
-    with pytest.raises(ValueError, match="not a single one"):
-        composition_features("MAM")
 
 
-def test_standardize_uses_the_training_sets_scale():
-    train = np.array([[1.0, 5.0], [3.0, 5.0]])
-    np.testing.assert_array_equal(standardize(train, train), [[-1, 0], [1, 0]])
-    scaled = standardize([[5.0, 6.0]], train)
-    assert scaled.dtype == np.float32
-    np.testing.assert_array_equal(scaled, [[3, 1]])
-    # 0.1 has no exact mean in binary; such a column must still not be blown up.
-    constant = np.full((3, 1), 0.1)
-    assert abs(standardize(constant, constant)).max() < 1e-6
+@pytest.mark.parametrize("kind", [pd.DataFrame, dict, lambda x: x["SEQ"][0], lambda x: set(x)])
+def test_composition_of_names_is_refused(kind):
+    # Gone through, a table or a dictionary yields its names, which here spell proteins.
+    with pytest.raises(ValueError, match="pass a list of sequences, or one column of a table"):
+        composition_features(kind({"SEQ": ["MAM"], "ENTRY": ["P"]}))

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from dlfb.proteins.cafa import read_terms
-from dlfb.proteins.cafa_metrics import smin, weighted_fmax
 from dlfb.proteins.information import information_accretion, load_information_accretion
+from dlfb.proteins.metrics import smin, weighted_fmax
 from dlfb.proteins.ontology import parents, propagate, read_ontology
 
 REAL = Path(__file__).parents[2] / "../shared/data/cafa6"

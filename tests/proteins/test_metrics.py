@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
-from dlfb.proteins import matrices
+from dlfb.proteins import metrics
 from dlfb.proteins.metrics import (
     METRICS,
+    bootstrap_interval,
     cafa_curve,
     fmax,
     per_protein_metrics,
@@ -81,7 +82,7 @@ def test_equal_to_scikit_learn_at_the_chapters_width_and_across_chunks(monkeypat
     by_term = per_term_metrics(truth, scores)
     pd.testing.assert_frame_equal(by_term, per_term_metrics(truth, scores, 0.5), check_exact=True)
     for cells in (1000, 10):  # three rows a chunk; fewer cells than a row has
-        monkeypatch.setattr(matrices, "CELLS", cells)
+        monkeypatch.setattr(metrics, "CELLS", cells)
         pd.testing.assert_frame_equal(per_protein_metrics(truth, scores), whole, check_exact=True)
         pd.testing.assert_frame_equal(per_term_metrics(truth, scores), by_term, check_exact=True)
 
@@ -156,15 +157,18 @@ def test_labels_of_frames_are_kept():
     [
         ([[0, 1]], [[0.1, 0.2, 0.3]], r"shapes \(1, 2\) and \(1, 3\)"),
         ([0, 1], [0.1, 0.2], r"shapes \(2,\) and \(2,\)"),
-        ([[0, 0], [0, 2]], [[0.1, 0.2], [0.1, 0.2]], "0 or 1, but 2 stands in row 1, column 1"),
-        ([[0, -1, 3]], [[0.1, 0.2, 0.3]], "0 or 1, but -1 stands in row 0, column 1"),
-        ([[0, np.nan]], [[0.1, 0.2]], "0 or 1, but nan stands in row 0, column 1"),
+        (
+            [[0, 0], [0, 2]],
+            [[0.1, 0.2], [0.1, 0.2]],
+            "NaN for unknown, but 2 was found in row 1, column 1",
+        ),
+        ([[0, -1, 3]], [[0.1, 0.2, 0.3]], "but -1 was found in row 0, column 1"),
         (
             [[0, 1], [0, 1]],
             [[0.1, 0.2], [np.inf, 0.2]],
-            "finite numbers, but inf stands in row 1, column 0",
+            "finite numbers, but inf was found in row 1, column 0",
         ),
-        ([[0, 1]], [[np.nan, 0.2]], "finite numbers, but nan stands in row 0, column 0"),
+        ([[0, 1]], [[np.nan, 0.2]], "finite numbers, but nan was found in row 0, column 0"),
     ],
 )
 def test_errors_say_what_is_wrong_and_where(truth, scores, message):
@@ -200,6 +204,47 @@ def test_memory_is_bounded_by_chunks():
     tracemalloc.stop()
     # One int64 array for the whole matrix would be 32 MB, and dozens would be needed.
     assert peak < 40e6
+
+
+def test_unknown_targets_are_left_out():
+    rng = np.random.default_rng(1)
+    truth = (rng.random((30, 20)) < 0.3).astype(float)
+    scores = rng.random((30, 20)).round(1)
+    truth[rng.random((30, 20)) < 0.3] = np.nan
+    truth[4] = np.nan
+    for metrics_of, y, p in (
+        (per_protein_metrics, truth, scores), (per_term_metrics, truth.T, scores.T)
+    ):  # fmt: skip
+        found = metrics_of(truth, scores)
+        for i, (row, values) in enumerate(zip(y, p, strict=True)):
+            known = ~np.isnan(row)
+            if known.any():
+                expected = by_scikit_learn(row[known] == 1, values[known], 0.5)
+                np.testing.assert_allclose(found.iloc[i, :5], expected, rtol=0, atol=1e-9)
+    nothing = per_protein_metrics(truth, scores).loc[4]
+    assert nothing[list(METRICS)].isna().all() and nothing["positives"] == 0
+    # CAFA's scores: an unknown term counts neither as missed nor as wrong.
+    assert fmax([[1, np.nan, 0], [np.nan] * 3], [[0.9, 0.9, 0.1], [0.9] * 3]) == 1
+    assert smin([[1, np.nan, 0]], [[0.9, 0.9, 0.1]], [1, 1, 1]) == 0
+
+
+def test_bootstrap_interval():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    low, high = bootstrap_interval(values)
+    error = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - error, abs=0.05)
+    assert high == pytest.approx(values.mean() + error, abs=0.05)
+    assert bootstrap_interval(values) == (low, high) != bootstrap_interval(values, seed=1)
+    assert bootstrap_interval(pd.Series([*values, np.nan])) == (low, high)
+    narrow = bootstrap_interval(values, level=0.5)
+    assert low < narrow[0] < narrow[1] < high
+    assert bootstrap_interval([2, 2, np.nan]) == (2, 2)
+    assert np.isnan(bootstrap_interval([np.nan])).all()
+    for options in ({"repeats": 0}, {"level": 95}, {"level": 0}):
+        with pytest.raises(ValueError, match="repeats must be at least 1 and level between 0 and"):
+            bootstrap_interval(values, **options)
+    with pytest.raises(ValueError, match=r"one column, but have shape \(2, 2\)"):
+        bootstrap_interval(np.eye(2))
 
 
 # A small ontology, for CAFA's scores: child -> parents. Term 0 is the root.
@@ -280,7 +325,7 @@ def test_cafa_scores_worked_out_by_hand(monkeypatch):
     assert smin(truth, scores, weights, [0.2, 0.5]) == np.hypot(1.5, 1.5)
     # Unweighted: one protein has a prediction, a right one; it finds one of two terms.
     assert fmax(truth, scores, [0.5]) == 2 * 1 * 0.25 / (1 + 0.25)
-    monkeypatch.setattr(matrices, "CELLS", 3)
+    monkeypatch.setattr(metrics, "CELLS", 3)
     pd.testing.assert_frame_equal(cafa_curve(truth, scores, weights, [0.2, 0.5]), curve)
 
 

@@ -191,23 +191,74 @@ def test_the_chapters_names_score_as_the_metrics_module_does():
     assert math.isnan(compute_metrics(targets[2], probs[2])["auprc"])
 
 
-def test_errors_say_what_does_not_fit(start, splits):
-    for options, message in (
-        ({"num_steps": 0}, "num_steps must be at least 1, but is 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"eval_every": 0}, "eval_every must be at least 1"),
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_steps": 0}, "num_steps must be a whole number, 1 or more, not 0"),
+        ({"batch_size": -1}, "batch_size must be a whole number, 1 or more, not -1"),
+        ({"eval_every": 2.5}, "eval_every must be a whole number, 1 or more, not 2.5"),
         ({"keep": "first"}, "must be 'best' or 'last', not 'first'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            train(start, splits, **options)
+    ],
+)
+def test_nonsense_numbers_are_refused(start, splits, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(start, splits, **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ((3, 8), (2, N_TERMS), r"'valid' split needs .* shapes \(3, 8\) and \(2, 6\)"),
+        ((0, 8), (0, N_TERMS), r"'valid' split needs .* at least one, but has shapes \(0, 8\) and"),
+        ((3, 5), (3, N_TERMS), "'valid' split: .* of another width than these, which have 5"),
+        ((3, 8), (3, 4), r"'valid' split has targets .* \(3, 4\), but .* \(3, 6\).*num_targets=4"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(start, splits, x, y, message):
+    misfit = SimpleNamespace(embeddings=np.zeros(x), targets=np.zeros(y))
+    with pytest.raises(ValueError, match=message):
+        train(start, {**splits, "valid": misfit})
     with pytest.raises(ValueError, match="has no 'valid', only"):
         train(start, {"train": splits["train"]})
-    broken = SimpleNamespace(embeddings=np.zeros((3, 8)), targets=np.zeros((2, N_TERMS)))
-    with pytest.raises(ValueError, match=r"'valid' split .* shapes \(3, 8\) and \(2, 6\)"):
-        train(start, {**splits, "valid": broken})
-    none = SimpleNamespace(embeddings=np.zeros((0, 8)), targets=np.zeros((0, N_TERMS)))
-    with pytest.raises(ValueError, match=r"'train' split .* at least one, .* \(0, 8\) and"):
-        train(start, {**splits, "train": none})
+
+
+def test_vectors_of_another_width_or_without_a_value_are_no_prediction(trained):
+    with pytest.raises(ValueError, match="predict: .* of another width than these, which have 5"):
+        predict(trained[0], np.zeros((3, 5)))
+    with pytest.raises(ValueError, match="predict: 1 of 3 embeddings hold NaN .* in row 2"):
+        predict(trained[0], np.array([[0.0] * 8, [1.0] * 8, [np.nan] * 8]))
+
+
+def test_unknown_targets_teach_nothing_and_score_nothing(start, splits):
+    known = batch_of(splits["train"])
+    rows = known["embedding"].shape[0]
+    unknown = np.arange(rows) % 3 == 0
+    masked = {**known, "target": np.where(unknown[:, None], np.nan, known["target"])}
+    rest = {name: array[~unknown] for name, array in known.items()}
+    (first, loss), (second, of_rest) = train_step(start, masked), train_step(start, rest)
+    assert float(loss) == pytest.approx(float(of_rest), rel=1e-6)
+    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert eval_step(start, masked) == pytest.approx(
+        {**eval_step(start, rest), "coverage": share_with_a_prediction(start, masked)}, rel=1e-5
+    )
+
+
+def share_with_a_prediction(state, batch):
+    """Share of proteins, unknown ones too, with a prediction among their known functions."""
+    predicted = (predict(state, batch["embedding"]) >= 0.5) & ~np.isnan(batch["target"])
+    return predicted.any(axis=1).mean()
+
+
+def test_a_protein_without_labels_is_no_error(start, splits):
+    def unlabelled(split):
+        targets = split.targets.copy()
+        targets[0], targets[1, 2] = np.nan, np.nan
+        return SimpleNamespace(embeddings=split.embeddings, targets=targets)
+
+    state, history = train(start, {n: unlabelled(s) for n, s in splits.items()}, num_steps=30)
+    assert np.isfinite([entry["loss"] for entry in history["train"] + history["valid"]]).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
 def test_the_chapter_s_settings_are_the_default():
@@ -221,8 +272,36 @@ def test_what_is_asked_again_and_again_is_compiled(name):
     assert hasattr(getattr(train_module, name), "lower")
 
 
-def test_a_loss_that_is_no_number_stops_the_training(start, splits):
+def test_what_is_not_a_number_is_named_where_it_is(start, splits):
     poisoned = make_split(100, 0)
     poisoned.embeddings[3, 3] = np.nan
-    with pytest.raises(FloatingPointError, match="The loss is nan after step 3"):
-        train(start, {**splits, "train": poisoned}, num_steps=3, batch_size=100)
+    with pytest.raises(ValueError, match="'train' split: 1 of 100 embeddings hold NaN .* in row 3"):
+        train(start, {**splits, "train": poisoned}, num_steps=3)
+    with pytest.raises(ValueError, match="eval_step: 1 of 100 embeddings hold NaN"):
+        eval_step(start, batch_of(poisoned))
+    wrong = make_split(100, 0)
+    wrong.targets[2, 5] = 2
+    with pytest.raises(ValueError, match="'train' split has 2 as target in row 2, column 5"):
+        train(start, {**splits, "train": wrong}, num_steps=3)
+
+
+def test_weights_out_of_bounds_are_blamed_on_the_learning_rate(start, splits):
+    huge = start.replace(params=jax.tree.map(lambda leaf: leaf * 1e30, start.params))
+    with pytest.raises(FloatingPointError, match="after step 0, .* smaller learning rate"):
+        eval_step(huge, batch_of(splits["valid"]))
+
+
+def test_dropout_is_seeded_and_ends_with_training(splits):
+    start = Model(num_targets=N_TERMS, dim=16, dropout=0.5).create_train_state(
+        jax.random.PRNGKey(42), np.zeros((1, 8)), optax.adam(0.01)
+    )
+    batch = batch_of(splits["train"])
+    losses = [float(train_step(start, batch, jax.random.PRNGKey(key))[1]) for key in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    # Without a key all units are used, and at each step others are left out.
+    assert float(train_step(start, batch)[1]) == pytest.approx(eval_step(start, batch)["loss"])
+    later = start.replace(step=1)
+    assert float(train_step(later, batch, jax.random.PRNGKey(1))[1]) != losses[0]
+    one, again = (train(start, splits, num_steps=4, keep="last")[0] for _ in range(2))
+    assert bits(one) == bits(again)
+    np.testing.assert_array_equal(predict(one, splits["valid"]), predict(one, splits["valid"]))
