@@ -1,46 +1,31 @@
 """make book: builds the site in _build/html from stored outputs, and sees that every page is there.
 
-With ``--edition full`` every page is executed first, on the full edition, into a folder of its own,
-and the book is built from a copy of the sources that holds those pages. The stored pages stay.
+With ``--edition full`` every page is executed first, on the full edition, into a copy of the
+sources, of which the book is then built. The stored pages stay.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def toc_files(root: Path) -> list[str]:
     """Return the pages that the table of contents names, in its order, as it writes them."""
-    found: list[str] = []
-
-    def walk(node) -> None:
-        if isinstance(node, dict):
-            found.extend(node[key] for key in ("root", "file") if key in node)
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
-
-    walk(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8")))
-    return found
+    text = (root / "_toc.yml").read_text(encoding="utf8")
+    return re.findall(r"^[\s-]*(?:root|file):\s*(\S+)", text, re.MULTILINE)
 
 
 def missing_pages(root: Path, html: Path) -> list[str]:
-    """Return the pages that the build did not write, or wrote without a word in them."""
-    missing = []
-    for name in toc_files(root):
-        page = html / Path(name).with_suffix(".html")
-        if not page.is_file() or "<h1" not in page.read_text(encoding="utf8"):
-            missing.append(str(page.relative_to(html)))
-    return missing
+    """Return the pages that the build did not write, or wrote without a heading."""
+    pages = [html / Path(name).with_suffix(".html") for name in toc_files(root)]
+    written = [page for page in pages if page.is_file() and "<h1" in page.read_text("utf8")]
+    return [str(page.relative_to(html)) for page in pages if page not in written]
 
 
 def build(source: Path, output: Path) -> None:
@@ -51,11 +36,9 @@ def build(source: Path, output: Path) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
     # --all: warnings of pages that did not change are only repeated when they are read again.
     command += ["--path-output", str(output), "--all", "-W", "--keep-going", "-q"]
-    status = subprocess.run(command, cwd=source).returncode
-    if status:
+    if subprocess.run(command, cwd=source).returncode:
         sys.exit("The book was not built: see the warnings above, each of which counts.")
-    missing = missing_pages(source, html)
-    if missing:
+    if missing := missing_pages(source, html):
         sys.exit(f"The book was built without {', '.join(missing)}, which _toc.yml names.")
     print(f"The book is in {os.path.relpath(html)}: {len(toc_files(source))} pages.")
 
@@ -66,23 +49,14 @@ def full_edition(root: Path) -> Path:
     shutil.rmtree(copy, ignore_errors=True)
     ignored = shutil.ignore_patterns("_build", ".*", "__pycache__", "*.egg-info")
     shutil.copytree(root, copy, ignore=ignored)
-    # Without a GPU, the cell that embeds real proteins takes hours.
+    # Without a GPU, the cell that embeds the proteins takes hours.
     command = [sys.executable, "tools/run_pages.py", "--timeout", str(24 * 3600)]
-    subprocess.run(
-        [*command, "--output-dir", str(copy / "notebooks")],
-        cwd=root,
-        env={**os.environ, "DLFB_EDITION": "full"},
-        check=True,
-    )
+    command += ["--output-dir", str(copy / "notebooks")]
+    subprocess.run(command, cwd=root, env={**os.environ, "DLFB_EDITION": "full"}, check=True)
     return copy
 
 
-def main() -> None:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--edition", choices=("pocket", "full"), default="pocket")
-    arguments = parser.parse_args()
-    build(ROOT if arguments.edition == "pocket" else full_edition(ROOT), ROOT)
-
-
-if __name__ == "__main__":
-    main()
+    build(ROOT if parser.parse_args().edition == "pocket" else full_edition(ROOT), ROOT)

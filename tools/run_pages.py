@@ -1,11 +1,12 @@
 """make notebooks: writes the executed half of each page from its text half.
 
 A page is notebooks/NN_name.md, which people edit, and notebooks/NN_name.ipynb, which is executed
-top to bottom in a clean kernel and stored with its outputs. Two runs on one machine write the same
-file, but for what the page's own code makes different and the note of when it was run.
+top to bottom in a clean kernel and stored with its outputs. A notebook half that was edited by
+itself is not overwritten.
 
     python tools/run_pages.py                    every page
     python tools/run_pages.py 03 05              some pages, by the beginning of their names
+    python tools/run_pages.py 03 --force         also where the notebook half was edited
     python tools/run_pages.py --check            which pages need to be run? Runs none
     python tools/run_pages.py --output-dir DIR   stores the executed pages in DIR, not here
 """
@@ -29,27 +30,18 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "notebooks"
-
 VIEWER = "application/3dmoljs_load.v0"
 QUIET = {"DLFB_PROGRESS": "0", "TOKENIZERS_PARALLELISM": "false"}
 # What the outputs depend on, and the site names under the page's title.
 NAMED_VERSIONS = ("dlfb", "torch", "transformers", "jax", "flax", "numpy")
-LANGUAGE = {
-    "codemirror_mode": {"name": "ipython", "version": 3},
-    "file_extension": ".py",
-    "mimetype": "text/x-python",
-    "name": "python",
-    "nbconvert_exporter": "python",
-    "pygments_lexer": "ipython3",
-}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
 
 
 def chosen_pages(names: list[str], folder: Path = PAGES) -> list[Path]:
     """Return the text halves that `names` begin, all of them without names, in order."""
     texts = sorted(folder.glob("[0-9]*.md"))
-    if not names:
-        return texts
-    chosen = []
+    chosen = [] if names else texts
     for name in names:
         found = [path for path in texts if path.name.startswith(Path(name).stem)]
         if not found:
@@ -60,25 +52,16 @@ def chosen_pages(names: list[str], folder: Path = PAGES) -> list[Path]:
 
 
 def read_text_half(path: Path) -> nbformat.NotebookNode:
-    """Return the notebook that a text half stands for, without outputs, as it will be stored."""
+    """Return the notebook that a text half holds, without outputs, as it will be stored."""
     notebook = jupytext.read(path, fmt="md:myst")
-    notebook.metadata = nbformat.from_dict(
-        {
-            "jupytext": {"default_lexer": "ipython3"},
-            "kernelspec": {
-                "display_name": "Python 3 (ipykernel)",
-                "language": "python",
-                "name": "python3",
-            },
-            "language_info": LANGUAGE,
-        }
-    )
+    about = {"jupytext": {"default_lexer": "ipython3"}, "kernelspec": KERNEL}
+    notebook.metadata = nbformat.from_dict({**about, "language_info": LANGUAGE})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         # From the cell's own words: an id changes when its cell does, and with nothing else. The
         # Colab cell keeps its id when the repository moves.
-        words = re.sub(r'repository = "[^"]*"', "", cell.source)
+        words = re.sub(r'repository = "[^"]*"|github\.com/[\w.-]+/[\w.-]+', "", cell.source)
         identifier = hashlib.sha256(f"{cell.cell_type}\n{words}".encode()).hexdigest()[:8]
         seen[identifier] = seen.get(identifier, 0) + 1
         cell.id = identifier if seen[identifier] == 1 else f"{identifier}-{seen[identifier]}"
@@ -89,17 +72,12 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> floa
     """Execute `notebook` in place, in a clean kernel in `folder`; return the seconds it took."""
     begin = time.perf_counter()
     client = NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
+        notebook, timeout=timeout, kernel_name="python3", record_timing=False,
         resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
         extra_arguments=["--Application.log_level=ERROR"],
-    )
+    )  # fmt: skip
     # A kernel draws into the page only where no other way of drawing is asked for.
-    environment = {**QUIET, **os.environ}
-    environment.pop("MPLBACKEND", None)
-    client.execute(env=environment)
+    client.execute(env={**QUIET, **os.environ, "MPLBACKEND": ""})
     seconds = time.perf_counter() - begin
     notebook.metadata.language_info = nbformat.from_dict(LANGUAGE)
     notebook.metadata.pop("widgets", None)
@@ -107,6 +85,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> floa
         "edition": os.environ.get("DLFB_EDITION") or "pocket",
         "executed": date.today().isoformat(),
         "seconds": round(seconds),
+        "source": source_of(notebook),
         "versions": {
             "Python": platform.python_version(),
             **{name: version(name) for name in NAMED_VERSIONS},
@@ -114,6 +93,12 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> floa
     }
     _strip_noise(notebook)
     return seconds
+
+
+def source_of(notebook: nbformat.NotebookNode) -> str:
+    """Return a hash of what people write in a notebook, so that an edit is noticed."""
+    words = repr([(cell.cell_type, cell.source) for cell in notebook.cells])
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def _strip_noise(notebook: nbformat.NotebookNode) -> None:
@@ -127,12 +112,10 @@ def _strip_noise(notebook: nbformat.NotebookNode) -> None:
         if cell.cell_type != "code":
             continue
         cell.metadata.pop("execution", None)
-        merged = []
+        merged: list = []
         for output in cell.outputs:
-            last = merged[-1] if merged else None
-            streams = output.output_type == "stream" and last is not None
-            if streams and last.output_type == "stream" and last.name == output.name:
-                last.text += output.text
+            if merged and "name" in output and merged[-1].get("name") == output.name:
+                merged[-1].text += output.text
             else:
                 merged.append(output)
         cell.outputs = merged
@@ -155,49 +138,66 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     aside.replace(path)
 
 
+def edited(text_path: Path) -> bool:
+    """Return whether the notebook half holds words that the text half doesn't, and is the newer."""
+    path = text_path.with_suffix(".ipynb")
+    if not path.exists():
+        return False
+    executed = nbformat.read(path, as_version=4)
+    if source_of(executed) == source_of(read_text_half(text_path)):
+        return False
+    stored = executed.metadata.get("dlfb", {}).get("source")
+    if stored:
+        return source_of(executed) != stored
+    return path.stat().st_mtime > text_path.stat().st_mtime
+
+
 def stale(text_path: Path) -> str | None:
     """Return why the executed half must be made anew, or None if it agrees with its text."""
     path = text_path.with_suffix(".ipynb")
     if not path.exists():
         return "never executed"
     text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
-    if [_content(cell) for cell in text.cells] != [_content(cell) for cell in executed.cells]:
-        return "the text has changed"
+    one, other = ([(c.cell_type, c.source, c.metadata) for c in n.cells] for n in (text, executed))
+    if one != other:
+        return "the notebook was edited" if edited(text_path) else "the text has changed"
     if any(cell.cell_type == "code" and not cell.execution_count for cell in executed.cells):
         return "some cells were never executed"
     return None
 
 
-def _content(cell) -> tuple:
-    return cell.cell_type, cell.source, cell.metadata
-
-
-def run(pages: list[Path], output: Path, timeout: int) -> list[str]:
-    """Execute the pages one after another; return a sentence for each that failed."""
+def run(pages: list[Path], output: Path, timeout: int, force: bool = False) -> list[str]:
+    """Execute the pages one after another; return a sentence for each that was not stored."""
     failures = []
     for text_path in pages:
+        name, path = text_path.stem, output / f"{text_path.stem}.ipynb"
+        if not force and path == text_path.with_suffix(".ipynb") and edited(text_path):
+            failures.append(
+                f"{path.name} was edited, and {text_path.name} does not say the same: it was left "
+                f"as it is. To keep the edits, write them into the text half (what only that half "
+                f"says is lost) with\n    jupytext --to md:myst {os.path.relpath(path)}\n"
+                f'and run the page again. To drop them: make notebooks PAGES="{name[:2]} --force".'
+            )
+            print(f"{'left':>8}  {name}", flush=True)
+            continue
         notebook = read_text_half(text_path)
         try:
             seconds = execute(notebook, text_path.parent, timeout)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            failures.append(f"{text_path.stem} stopped, and was not stored:\n{_end_of(error)}")
-            print(f"{'failed':>8}  {text_path.stem}", flush=True)
+            plain = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[-30:]
+            failures.append("\n".join([f"{name} stopped, and was not stored:", *plain]))
+            print(f"{'failed':>8}  {name}", flush=True)
             continue
-        write(notebook, output / f"{text_path.stem}.ipynb")
-        print(f"{seconds:6.1f} s  {text_path.stem}", flush=True)
+        write(notebook, path)
+        print(f"{seconds:6.1f} s  {name}", flush=True)
     return failures
-
-
-def _end_of(error: Exception, lines: int = 30) -> str:
-    """Return the last lines of an error, without the colours of a terminal."""
-    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
-    return "\n".join(plain.splitlines()[-lines:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("pages", nargs="*", help="beginnings of names, such as 03; all without")
     parser.add_argument("--check", action="store_true", help="name the pages to run, run none")
+    parser.add_argument("--force", action="store_true", help="overwrite edited notebooks, too")
     parser.add_argument("--output-dir", type=Path, help="store the executed pages there instead")
     parser.add_argument("--timeout", type=int, default=900, help="seconds a cell may take")
     arguments = parser.parse_args()
@@ -218,7 +218,7 @@ def main() -> None:
         if os.environ.get("DLFB_EDITION") != "full":
             os.environ.setdefault("DLFB_CACHE", fresh)
         begin = time.perf_counter()
-        failures = run(pages, output, arguments.timeout)
+        failures = run(pages, output, arguments.timeout, arguments.force)
     print(f"{time.perf_counter() - begin:6.1f} s  {len(pages)} pages")
     if failures:
         sys.exit("\n".join(failures))

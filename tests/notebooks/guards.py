@@ -10,19 +10,16 @@ from pathlib import Path
 
 from tools.colab_cell import METADATA
 
-OBJECTIVES, EXERCISES, KEY_POINTS, NEXT = (
-    "What you will be able to do",
-    "Check yourself",
-    "Key points",
-    "Next",
-)
+OBJECTIVES, LAST = "What you will be able to do", ["Check yourself", "Key points", "Next"]
 LIMIT_BYTES = 2_000_000
+COLUMNS = 76
 MACHINE_PATH = re.compile(
     r"(?<![\w/.])/(?:work|farm|tmp|root|home|Users|opt|mnt|var|private)/[\w.+/-]+|[A-Z]:\\\\Users"
     r"|site-packages"
 )
 REGISTRY = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|deb\.debian\.org")
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+INVENTED = re.compile(r"\bsimulat\w*", re.IGNORECASE)
 FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.MULTILINE | re.DOTALL)
 
 
@@ -30,10 +27,8 @@ def pair_problems(text, executed) -> list[str]:
     """The two halves say the same, cell by cell: kind, source and metadata. Time stamps lie."""
     problems = []
     if len(text.cells) != len(executed.cells):
-        problems.append(
-            f"the text half has {len(text.cells)} cells and the executed half "
-            f"{len(executed.cells)}: run make notebooks"
-        )
+        counts = f"{len(text.cells)} cells and the executed half {len(executed.cells)}"
+        problems.append(f"the text half has {counts}: run make notebooks")
     for number, (one, other) in enumerate(zip(text.cells, executed.cells, strict=False)):
         for what in ("cell_type", "source", "metadata"):
             if one[what] != other[what]:
@@ -53,7 +48,7 @@ def execution_problems(notebook) -> list[str]:
         for output in cell.outputs:
             if output.output_type == "error":
                 problems.append(f"cell {number} stores an error: {output.ename}")
-            elif output.output_type == "stream" and output.name == "stderr":
+            elif output.get("name") == "stderr":
                 problems.append(f"cell {number} stores text from stderr: {output.text[:60]!r}")
     return problems
 
@@ -73,11 +68,10 @@ def stability_problems(notebook) -> list[str]:
     for number, cell in code_cells(notebook):
         if "execution" in cell.metadata:
             problems.append(f"cell {number} stores when it was executed: run make notebooks")
-        for kind, _ in data_of(cell):
-            if "widget" in kind:
-                problems.append(f"cell {number} stores a widget: set DLFB_PROGRESS=0")
+        if any("widget" in kind for kind, _ in data_of(cell)):
+            problems.append(f"cell {number} stores a widget: set DLFB_PROGRESS=0")
         if ADDRESS.search(text_outputs(cell)):
-            problems.append(f"cell {number} shows an address in memory: end it with .show()")
+            problems.append(f"cell {number} shows an address in memory: end it with plt.show()")
     return problems
 
 
@@ -88,27 +82,22 @@ def contract_problems(notebook, colab_cell: str, cells: tuple[int, int] = (15, 4
     if not least <= len(notebook.cells) <= most:
         problems.append(f"{len(notebook.cells)} cells; a page has {least} to {most}")
     headings = headings_of(notebook)
-    titles = [(number, text) for number, level, text in headings if level == 1]
-    if len(titles) != 1 or titles[0][0] != 0 or not notebook.cells[0].source.startswith("# "):
+    titles = [number for number, level, _ in headings if level == 1]
+    if titles != [0] or not notebook.cells[0].source.startswith("# "):
         problems.append("a page opens with its title, the one heading of level 1")
     second = [text for _, level, text in headings if level == 2]
     if second[:1] != [OBJECTIVES]:
         problems.append(f"the first section is not '{OBJECTIVES}'")
-    if [text for text in second if text in (EXERCISES, KEY_POINTS, NEXT)] != second[-3:] or (
-        second[-3:] != [EXERCISES, KEY_POINTS, NEXT]
-    ):
-        problems.append(f"the last sections are not '{EXERCISES}', '{KEY_POINTS}', '{NEXT}'")
+    if second[-3:] != LAST or any(name in second[:-3] for name in LAST):
+        problems.append(f"the last sections are not {', '.join(LAST)}")
     code = code_cells(notebook)
     if not code or code[0][1].source != colab_cell:
         problems.append("the first code cell is not the Colab cell of tools/colab_cell.py")
     elif code[0][1].metadata != METADATA or code[0][1].outputs:
         problems.append("the Colab cell has the metadata of tools/colab_cell.py and no output")
-    first_screen = "\n".join(
-        cell.source for cell in notebook.cells[: code[1][0] if len(code) > 1 else None]
-    ).lower()
-    for word in ("pocket", "simulated"):
-        if word not in first_screen:
-            problems.append(f"the first screen does not say what '{word}' means for this page")
+    before = notebook.cells[: code[1][0] if len(code) > 1 else None]
+    if "pocket" not in "\n".join(c.source for c in before if c.cell_type == "markdown"):
+        problems.append("the first screen does not say which model, or edition, gave the outputs")
     return problems + exercise_problems(notebook)
 
 
@@ -117,19 +106,19 @@ def exercise_problems(notebook) -> list[str]:
     problems, exercises, run, inside = [], [], 0, False
     for number, kind, what in _steps(notebook):
         if kind == "section":
-            inside = what == EXERCISES
+            inside = what == LAST[0]
         elif inside and kind == "exercise":
             exercises.append([number, what, False])
-        elif inside and kind == "solution" and exercises:
+        elif inside and exercises:
             exercises[-1][2] = True
             run += what == "run"
     if not exercises:
-        problems.append(f"'{EXERCISES}' has no exercise, a heading of level 3")
+        problems.append(f"'{LAST[0]}' has no exercise, a heading of level 3")
     for number, text, solved in exercises:
         if not solved:
             problems.append(
-                f"cell {number}: the exercise '{text}' has no folded solution, a code cell "
-                "tagged hide-cell or a dropdown"
+                f"cell {number}: the exercise '{text}' has no folded solution: a code cell tagged "
+                "hide-cell, a dropdown, or <details>"
             )
     if exercises and not run:
         problems.append("no solution is a code cell, tagged hide-cell, that was run")
@@ -143,7 +132,7 @@ def _steps(notebook):
             yield number, "solution", "run" if cell.execution_count else "not run"
         elif cell.cell_type == "markdown":
             prose = FENCE.sub(_directive_body, cell.source)
-            pattern = r"^(?:(#{1,3})\s+(.+?)\s*|[`:]{3,}\{dropdown\}.*)$"
+            pattern = r"^(?:(#{1,3})\s+(.+?)\s*|[`:]{3,}\{dropdown\}.*|<details.*)$"
             for marks, heading in re.findall(pattern, prose, re.MULTILINE):
                 kinds = {"": "solution", "###": "exercise"}
                 yield number, kinds.get(marks, "section"), heading
@@ -155,7 +144,6 @@ def picture_problems(notebook) -> list[str]:
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             problems += [f"cell {number}: {text}" for text in markdown_pictures(cell.source)]
-        if cell.cell_type != "code":
             continue
         settings = cell.metadata.get("mystnb", {})
         figure = settings.get("figure", {})
@@ -181,15 +169,13 @@ def picture_problems(notebook) -> list[str]:
 
 def markdown_pictures(source: str) -> list[str]:
     """Return a sentence for each picture in Markdown that has no alternative text."""
-    found = [f"the picture {target} has no alternative text" for target in
-             re.findall(r"!\[\s*\]\(([^)\s]*)", source)]  # fmt: skip
-    for tag in re.findall(r"<img\b[^>]*>", source):
-        if not re.search(r"""\balt=["'][^"']+["']""", tag):
-            found.append(f"{tag[:60]} has no alternative text")
+    found = re.findall(r"!\[\s*\]\(([^)\s]*)", source)
+    tags = re.findall(r"<img\b[^>]*>", source)
+    found += [tag[:60] for tag in tags if not re.search(r"""\balt=["'][^"']+["']""", tag)]
     for fence in re.finditer(r"^(`{3,}|:{3,})\{(?:figure|image)\}.*?^\1", source, re.M | re.S):
         if not re.search(r"^(?::alt:|alt:)[ \t]*\S", fence.group(0), re.MULTILINE):
-            found.append(f"{fence.group(0).splitlines()[0]} has no alternative text")
-    return found
+            found.append(fence.group(0).splitlines()[0])
+    return [f"the picture {what} has no alternative text" for what in found]
 
 
 def link_problems(sources: list[str], folder: Path) -> list[str]:
@@ -213,16 +199,34 @@ def _directive_body(fence: re.Match) -> str:
     return fence.group(0) if re.match(r"[`~]{3,}\{(?!code)", fence.group(0)) else ""
 
 
-def place_problems(notebook) -> list[str]:
+def word_problems(notebook) -> list[str]:
     """No page names a folder of the machine that made it, nor a registry."""
+    return _found(notebook, {"a path of a machine": MACHINE_PATH, "a registry": REGISTRY})
+
+
+def invention_problems(notebook) -> list[str]:
+    """Every protein is a real one, so no page speaks of others."""
+    return _found(notebook, {"something that is not real": INVENTED})
+
+
+def _found(notebook, patterns: dict[str, re.Pattern]) -> list[str]:
     problems = []
     for number, cell in enumerate(notebook.cells):
         text = cell.source + (text_outputs(cell) if cell.cell_type == "code" else "")
-        for pattern, what in ((MACHINE_PATH, "a path of a machine"), (REGISTRY, "a registry")):
-            found = pattern.search(text)
-            if found:
+        for what, pattern in patterns.items():
+            if found := pattern.search(text):
                 problems.append(f"cell {number} names {what}: {found.group(0)[:60]}")
     return problems
+
+
+def width_problems(notebook) -> list[str]:
+    """Code fits into a page that is printed, or shown beside a table of contents."""
+    return [
+        f"cell {number}, line {n}: {len(line)} columns, more than {COLUMNS}"
+        for number, cell in code_cells(notebook)[1:]
+        for n, line in enumerate(cell.source.splitlines(), start=1)
+        if len(line) > COLUMNS
+    ]
 
 
 def size_problems(path: Path, limit: int = LIMIT_BYTES) -> list[str]:
@@ -233,18 +237,17 @@ def size_problems(path: Path, limit: int = LIMIT_BYTES) -> list[str]:
 
 def toc_problems(files: list[str], root: Path) -> list[str]:
     """The table of contents names every page, each by its executed half, and nothing else."""
-    problems = [f"_toc.yml names {name} twice" for name in set(files) if files.count(name) > 1]
     listed = {name for name in files if name.startswith("notebooks/")}
     there = {f"notebooks/{path.name}" for path in (root / "notebooks").glob("*.ipynb")}
     texts = {f"notebooks/{path.stem}.ipynb" for path in (root / "notebooks").glob("*.md")}
-    problems += [f"_toc.yml does not name {name}" for name in sorted(there - listed)]
-    problems += [f"_toc.yml names {name}, which is not there" for name in sorted(listed - there)]
-    problems += [f"{name} has no text half (.md)" for name in sorted(there - texts)]
-    problems += [f"{name} was never executed from its text half" for name in sorted(texts - there)]
-    for name in files:
-        if name not in listed and not list(root.glob(f"{name}*")):
-            problems.append(f"_toc.yml names {name}, which is not there")
-    return problems
+    gone = [name for name in files if name not in there and not list(root.glob(f"{name}.*"))]
+    return [
+        *(f"_toc.yml names {name} twice" for name in sorted(set(files)) if files.count(name) > 1),
+        *(f"_toc.yml does not name {name}" for name in sorted(there - listed)),
+        *(f"_toc.yml names {name}, which is not there" for name in gone),
+        *(f"{name} has no text half (.md)" for name in sorted(there - texts)),
+        *(f"{name} was never executed from its text half" for name in sorted(texts - there)),
+    ]
 
 
 def code_cells(notebook) -> list[tuple]:
@@ -265,18 +268,16 @@ def text_outputs(cell) -> str:
         for kind, data in data_of(cell)
         if not kind.startswith("image/")
     ]
-    # Pictures inside HTML are letters that mean nothing, too.
     return re.sub(r"base64,[A-Za-z0-9+/=\s]+", "base64,", "\n".join([*streams, *shown]))
-
-
-def headings_in(cell) -> list[tuple[int, str]]:
-    """Return (level, text) of the headings of a Markdown cell."""
-    if cell.cell_type != "markdown":
-        return []
-    found = re.findall(r"^(#{1,6})\s+(.+?)\s*$", FENCE.sub("", cell.source), re.MULTILINE)
-    return [(len(marks), text) for marks, text in found]
 
 
 def headings_of(notebook) -> list[tuple[int, int, str]]:
     """Return (cell number, level, text) of every heading."""
-    return [(n, *heading) for n, cell in enumerate(notebook.cells) for heading in headings_in(cell)]
+    return [
+        (number, len(marks), text)
+        for number, cell in enumerate(notebook.cells)
+        if cell.cell_type == "markdown"
+        for marks, text in re.findall(
+            r"^(#{1,6})\s+(.+?)\s*$", FENCE.sub("", cell.source), re.MULTILINE
+        )
+    ]

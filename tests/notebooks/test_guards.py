@@ -5,10 +5,11 @@ and the tool that executes pages to its promises.
 """
 
 import copy
+import os
 import re
 import shutil
 
-import jupytext
+import jupytext.cli
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
@@ -66,29 +67,20 @@ def test_the_template_keeps_every_rule(folder, text, page):
     assert guards.contract_problems(page, colab_cell(), FEW) == []
     assert guards.picture_problems(page) == []
     assert guards.link_problems(sources, folder) == []
-    assert guards.place_problems(page) == []
+    assert guards.word_problems(page) == guards.invention_problems(page) == []
+    assert guards.width_problems(page) == []
     assert guards.size_problems(folder / "01_page.ipynb") == []
 
 
-def break_source(page):
-    page.cells[0].source += " more"
-
-
-def break_metadata(page):
-    del figure_cell(page).metadata["mystnb"]
-
-
-def break_count(page):
-    page.cells.pop()
-
-
-def break_kind(page):
-    page.cells[-1] = new_code_cell(page.cells[-1].source)
-
-
-@pytest.mark.parametrize("harm", [break_source, break_metadata, break_count, break_kind])
-def test_halves_that_differ(text, page, harm):
-    harm(page)
+@pytest.mark.parametrize("what", ["source", "metadata", "count", "kind"])
+def test_halves_that_differ(text, page, what):
+    if what == "source":
+        page.cells[0].source += " more"
+    elif what == "metadata":
+        del figure_cell(page).metadata["mystnb"]
+    else:
+        last = page.cells.pop()
+        page.cells += [new_code_cell(last.source)] if what == "kind" else []
     fails(guards.pair_problems(text, page), "halves differ|the text half has")
 
 
@@ -129,8 +121,7 @@ def test_things_that_differ_from_run_to_run(page):
         ("## What you will be able to do", "## Aims", "first section is not"),
         ("## Key points", "## Summary", "last sections"),
         ("## Next", "### Next", "last sections"),
-        ("simulated", "made up", "what 'simulated' means"),
-        ("pocket", "small", "what 'pocket' means"),
+        ("pocket", "small", "which model, or edition, gave the outputs"),
         ("### How long", "How long", "the exercise"),
         ("### Why is", "## Why is", "last sections"),
         ("{dropdown}", "{note}", "'Why is one number.*no folded solution"),
@@ -224,9 +215,21 @@ def test_places(page):
     index = "https://" + ".".join(["pypi", "org"])
     stored = copy.deepcopy(page)
     code(stored).outputs = [new_output("stream", name="stdout", text=f"kept in {place}")]
-    fails(guards.place_problems(stored), "a path of a machine")
+    fails(guards.word_problems(stored), "a path of a machine")
     code(page).source += f"\n# see {index}"
-    fails(guards.place_problems(page), "a registry")
+    fails(guards.word_problems(page), "a registry")
+
+
+def test_words_of_what_is_not_real(page):
+    code(page).outputs = [new_output("stream", name="stdout", text="Simulated proteins")]
+    fails(guards.invention_problems(page), "cell .* names something that is not real: Simulated")
+
+
+def test_code_that_is_too_wide(page):
+    code(page).source += "\n# " + "x" * (guards.COLUMNS - 2)
+    assert guards.width_problems(page) == []
+    code(page).source += "x"
+    fails(guards.width_problems(page), "line 2: 77 columns, more than 76")
 
 
 def test_size(tmp_path):
@@ -265,6 +268,39 @@ def test_stale_pages_are_noticed(folder, tmp_path):
     assert run_pages.stale(text_path) == "the text has changed"
     text_path.with_suffix(".ipynb").unlink()
     assert run_pages.stale(text_path) == "never executed"
+
+
+@pytest.mark.parametrize("half", ["both", "text", "notebook", "unknown"])
+def test_an_edited_notebook_is_not_overwritten(folder, tmp_path, half):
+    for path in folder.glob("01_page.*"):
+        shutil.copy(path, tmp_path)
+    text_path, path = tmp_path / "01_page.md", tmp_path / "01_page.ipynb"
+    if half in ("both", "text"):  # ... as JupyterLab saves the pair, or an editor
+        text_path.write_text(text_path.read_text().replace("110", "120"))
+    if half != "text":
+        notebook = nbformat.read(path, as_version=4)
+        if half == "unknown":  # ... by whom: the notebook is the newer
+            del notebook.metadata["dlfb"]
+            os.utime(text_path, (0, 0))
+        for cell in notebook.cells:
+            cell.source = cell.source.replace("110", "120")
+        nbformat.write(notebook, path)
+    before = path.read_bytes()
+    failures = run_pages.run([text_path], tmp_path, timeout=300)
+    if half in ("both", "text"):
+        assert failures == [] and b"120" in path.read_bytes()
+        return
+    (failure,) = failures
+    assert "01_page.ipynb was edited" in failure and path.read_bytes() == before
+    assert run_pages.stale(text_path) == "the notebook was edited"
+    # Either way that the sentence names goes on.
+    if half == "notebook":
+        command = re.search(r"jupytext (--to \S+) ", failure).group(1).split()
+        jupytext.cli.jupytext([*command, str(path), "--quiet"])
+        assert "120" in text_path.read_text() and run_pages.stale(text_path) is None
+    else:
+        assert run_pages.run([text_path], tmp_path, timeout=300, force=True) == []
+        assert b"120" not in path.read_bytes()
 
 
 def test_ids_change_with_their_cells_only(folder, text):
