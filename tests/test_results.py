@@ -17,12 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CHAPTER = ROOT.parent / "shared/chapter.md"
 
 
-def all_facts():
-    return [
-        each for _, pages in results.TABLES.values() for rows in pages.values() for each in rows
-    ]
-
-
 # What is asked
 
 
@@ -42,13 +36,14 @@ def test_every_figure_of_the_chapter_has_a_row():
         *re.findall(r"GO:000(?:3674|5488|5515)", text),
     }
     assert len(figures) > 45
-    printed = " ".join(book for _, book, _ in all_facts())
+    printed = " ".join(results.BOOK.values())
     assert sorted(figure for figure in figures if figure not in printed) == []
 
 
 def test_every_fact_has_a_name_of_its_own():
-    names = [fact for fact, _, _ in all_facts()]
-    assert len(names) == len(set(names)) > 90
+    assert results.FACTS["fact"].is_unique and len(results.BOOK) > 55
+    assert set(results.FACTS["section"]) <= set(results.WORDS)
+    assert set(results.VERDICT.values()) <= set(results.BOOK)
 
 
 def names_in(code: str) -> tuple[set[str], set[str]]:
@@ -65,14 +60,13 @@ def names_in(code: str) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize(
-    "page", sorted((ROOT / "notebooks").glob("[0-9]*.md")), ids=lambda p: p.stem
+    "page", sorted((ROOT / "notebooks").glob("0[1-8]*.md")), ids=lambda p: p.stem
 )
 def test_every_expression_reads_what_its_page_has(page):
     cells = [cell.source for cell in jupytext.read(page).cells if cell.cell_type == "code"]
     bound, _ = names_in("\n".join(cells))
     more, read = names_in(results.probe(page.stem[:2]))
     assert read - bound - more - set(dir(builtins)) == set()
-    assert results.facts_of(page.stem[:2]), "no fact of this page is in the report"
 
 
 def test_figures_are_those_of_the_pages():
@@ -80,21 +74,20 @@ def test_figures_are_those_of_the_pages():
     assert [label for label in results.FIGURES if f"name: {label}\n" not in there] == []
 
 
-def test_both_ways_of_counting_what_is_undefined(capsys):
+def test_both_ways_of_counting_what_is_undefined(capsys, monkeypatch):
     # The second protein has a term and no prediction, so its precision is undefined.
     truth, probs = np.array([[1, 0, 0], [0, 1, 0]]), np.array([[0.9, 0.1, 0], [0.4, 0.3, 0]])
-    page = {"predictions": dict.fromkeys(list(results.PREDICTIONS)[:-1], probs), "truth": truth,
+    page = {"predictions": {"coin flip": probs}, "truth": truth,
             "test_truth": truth[:1], "test_probs": probs[:1]}  # fmt: skip
+    monkeypatch.setattr(results, "FACTS", results.FACTS[:0])
     exec(results.probe("08"), page)
     facts = json.loads(capsys.readouterr().out.removeprefix(results.MARK))
-    assert facts["precision, coin flip"] == "0.500"
-    assert facts["precision over proteins, coin flip"] == "1.000"
-    assert (
-        facts["precision, model, test"] == facts["precision over proteins, model, test"] == "1.000"
-    )
+    assert facts["precision, coin flip"] == "0.500" and facts["precision, model (test)"] == "1.000"
     # Nobody has the third function.
-    assert facts["auprc over functions, coin flip"] == "1.000"
-    assert facts["recall, composition MLP"] == "0.500"
+    assert facts["auPRC per term, coin flip"] == "1.000 (1.000–1.000)"
+    assert facts["auPRC per protein, coin flip"] == "0.750 (0.500–1.000)"
+    assert float(facts["Fmax, model (test)"]) == 1
+    assert set(results.facts_of(results.AS_OURS, {"a": {"facts": facts}})) < facts.keys()
 
 
 # Running
@@ -111,7 +104,7 @@ PAGE = """\
 import os
 import numpy as np
 AMINO_ACIDS, INSULIN, indices = ("R", "H"), "M" * 1110, [16, 12]
-with_jax = np.zeros((1, int(os.environ["DLFB_CHECKPOINTS"])))"""
+with_jax = np.zeros((1, int(os.environ["DLFB_EDITION"])))"""
 
 
 def test_a_page_is_run_and_its_variables_are_read(tmp_path, monkeypatch):
@@ -119,7 +112,7 @@ def test_a_page_is_run_and_its_variables_are_read(tmp_path, monkeypatch):
     write_page(tmp_path / "pages", "03_stops", "raise OSError('no network')")
     monkeypatch.setattr(results, "machine", lambda: "a machine")
     before = dict(os.environ)
-    run = results.run_pages("words", {"DLFB_CHECKPOINTS": "7"}, tmp_path, tmp_path / "pages")
+    run = results.run_pages("words", {"DLFB_EDITION": "7"}, tmp_path, tmp_path / "pages")
     assert dict(os.environ) == before
     assert run["facts"] == {
         "residues of the insulin precursor": "1110", "order of the alphabet": "RH",
@@ -130,7 +123,7 @@ def test_a_page_is_run_and_its_variables_are_read(tmp_path, monkeypatch):
 
 
 def canned(shift: int = 0, **more) -> dict:
-    facts = {fact: str(1000 * i + shift) for i, (fact, _, _) in enumerate(all_facts(), start=1)}
+    facts = {fact: str(1000 * i + shift) for i, fact in enumerate(results.BOOK, start=1)}
     return {"data": f"data {shift}", "machine": "a machine", "facts": facts, "stopped": {},
             "seconds": {"01_a": 1.2, "02_b": 30.0}, **more}  # fmt: skip
 
@@ -139,36 +132,42 @@ def test_the_report_has_book_and_runs_side_by_side():
     second = canned(1, stopped={"03_c": "OSError: no network"})
     second["facts"]["GO names"] = "nan"
     del second["facts"]["tokens"]
-    text = results.report({"yours": canned(), "pocket": second}, "there/", "your run")
+    text = results.report({"yours": canned(), "shipped set": second}, pictures=True)
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", text, re.MULTILINE))
-    assert rows["fact"] == "book | yours | pocket"
-    facts = [fact for fact, _, _ in all_facts()]
-    number = f"{1 + facts.index('accuracy, coin flip')},00"
+    assert rows["fact"] == "book | yours | shipped set"
+    number = f"{1 + list(results.BOOK).index('accuracy, coin flip')},00"
     assert rows["accuracy, coin flip"] == f".501 | {number}0 | {number}1"
     assert rows["tokens"].startswith("33 | ") and rows["tokens"].endswith("| —")
     assert rows["GO names"].endswith("| undefined")
-    assert rows["02_b"] == "30 | 30" and set(facts) < set(rows)
+    assert rows["02_b"] == "30 | 30" and set(results.BOOK) < set(rows)
     assert "- **Yours**: data 0 (a machine)." in text
-    assert "03_c stopped: OSError: no network" in text
-    assert "](there/fig-2-15.png)" in text
-    # Like stands beside like: the book's scores are in the table that counts as the book does.
-    as_book, as_ours = text.split("## Scores, ")[1:]
-    assert ".412" in as_book and ".412" not in as_ours
+    assert "03_c stopped: OSError: no network" in text and "](fig-2-15.png)" in text
+
+
+def test_the_verdict_is_reckoned_from_the_figures():
+    facts = {fact: results.BOOK[fact] for fact in results.VERDICT.values()}
+    assert results.verdict({"facts": facts})[0].startswith("5 of 5 are within 15%")
+    facts |= {"auprc, model (test)": "0.300", "training proteins": "3261"}
+    del facts["auPRC of GO:0004930"]
+    first, _, *rows = results.verdict({"facts": facts})
+    assert first.startswith("3 of 5") and len(rows) == 2 + 5
+    assert rows[4].endswith("| 3,574 | 3,261 | near: 91% of it |")
+    assert rows[5].endswith("| .410 | 0.300 | not near: 73% of it |")
+    assert rows[6].endswith("| .949 | — | not known |")
 
 
 @pytest.fixture
 def at_home(tmp_path, monkeypatch):
-    """Give the report a home of its own, where two runs are stored, and pages that take no time."""
-    for name, shift in (("real", 1), ("pocket", 2)):
-        results.keep(canned(shift), tmp_path / "stored" / f"{name}.json")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "mine/proteins/datasets").mkdir(parents=True)
+    """Give the report a home of its own, where a run is stored, and pages that take no time."""
+    for name in ("stored", "root", "mine/proteins/datasets"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "stored/pocket.json").write_text(json.dumps(canned(2)))
     monkeypatch.setattr(results, "STORED", tmp_path / "stored")
     monkeypatch.setattr(results, "ROOT", tmp_path / "root")
     asked = []
 
-    def run_pages(data, environment, pictures=None):
-        asked.append(environment)
+    def run_pages(data, environment, pictures):
+        asked.append((environment, pictures))
         return canned(9, data=data)
 
     monkeypatch.setattr(results, "run_pages", run_pages)
@@ -183,45 +182,34 @@ def test_a_reader_s_own_run_leaves_what_is_stored(at_home):
     home, asked = at_home
     before = files_of(home)
     results.main(["--mine", "--assets", str(home / "mine"), "--output", str(home / "out")])
-    there = {"DLFB_EDITION": "full", "DLFB_CHECKPOINTS": "hub"}
-    assert asked == [{**there, "DLFB_ASSETS": str(home / "mine")}]
+    assets = {"DLFB_EDITION": "full", "DLFB_ASSETS": str(home / "mine")}
+    assert asked == [(assets, home / "out")]
     text = (home / "out/results.md").read_text()
-    assert "| fact | book | yours | real proteins | pocket |" in text
-    assert "| residues of the insulin precursor | 110 | 2,009 | 2,001 | 2,002 |" in text
-    assert json.loads((home / "out/run.json").read_text())["facts"]["GO names"].endswith("009")
+    assert "| fact | book | yours | shipped set |" in text
+    assert "| residues of the insulin precursor | 110 | 2,009 | 2,002 |" in text
     after = files_of(home)
     assert {path: after[path] for path in before} == before
     assert {path.name for path in set(after) - set(before)} == {"results.md", "run.json"}
+    # It becomes a column of everybody's where it is wanted.
+    (home / "stored/full.json").write_text((home / "out/run.json").read_text())
+    assert list(results.stored()) == ["shipped set", "full edition"]
 
 
-def test_a_reader_s_run_says_where_its_data_are_from(at_home):
-    home, _ = at_home
-    manifest = {"source": "uniprot", "made": "2030-01-02T03:04:05", "versions": {"go": "2030-01"},
-                "files": [{"path": "x", "size": 1, "sha256": "0"}]}  # fmt: skip
-    (home / "mine/proteins/MANIFEST.json").write_text(json.dumps(manifest))
-    arguments = ["--mine", "--assets", str(home / "mine"), "--checkpoints", "pocket"]
-    results.main(arguments)
-    text = (home / "root/my-results/results.md").read_text()
-    assert "dlfb-provision --source uniprot, 2030-01-02 (go 2030-01)" in text
-    assert "language models: pocket" in text
-
-
-def test_nothing_provisioned_is_told(at_home, monkeypatch):
+def test_options_that_make_no_sense_are_refused(at_home):
     home, asked = at_home
-    monkeypatch.setenv("DLFB_CACHE", str(home / "empty"))
-    with pytest.raises(SystemExit, match="Run `dlfb-provision --chapter proteins` first"):
-        results.main(["--mine"])
+    with pytest.raises(SystemExit, match="has no folder proteins/datasets"):
+        results.main(["--mine", "--assets", str(home / "root")])
     with pytest.raises(SystemExit):
         results.main(["--assets", str(home / "mine")])
     assert asked == []
 
 
-def test_the_stored_runs_are_renewed_only_by_whole_ones(at_home, monkeypatch):
+def test_the_stored_run_is_renewed_only_by_a_whole_one(at_home, monkeypatch):
     home, asked = at_home
     results.main([])
-    assert asked == [{}]  # there are no real data beside this root
+    assert asked == [({}, None)]
     text = (home / "root/results.md").read_text()
-    assert "| residues of the insulin precursor | 110 | 2,001 | 2,009 |" in text
+    assert "| residues of the insulin precursor | 110 | 2,009 |" in text
     before = files_of(home)
     monkeypatch.setattr(results, "run_pages", lambda *_: canned(3, stopped={"01_a": "OSError: x"}))
     with pytest.raises(SystemExit, match="Nothing was stored"):
