@@ -1,12 +1,13 @@
 """From raw annotation to a data set that a network can learn from (notebook 06).
 
-The CAFA files say which protein has which function. :func:`function_table` turns
-them into one row a protein and one 0/1 column a function, saying what each step
-loses. How the table is divided and joined with embeddings stands in ``splits``,
-how the files are read in ``cafa``; their functions can be had from here as well.
+The files have the layout of the CAFA competitions. :func:`function_table` turns them into one
+row per protein and one 0/1 column per function, and says what each step loses;
+:func:`split_proteins` divides the table; :func:`build_dataset` joins it with embeddings.
 """
 
+import csv
 import hashlib
+import io
 from collections.abc import Collection
 
 import networkx as nx
@@ -14,50 +15,82 @@ import numpy as np
 import pandas as pd
 
 from dlfb.proteins import ontology
-from dlfb.proteins.cafa import (
-    SEQUENCES_FILE,
-    TAXONOMY_FILE,
-    TERMS_FILE,
-    load_sequences,
-    load_taxonomy,
-    load_terms,
-    load_truth,
-    provided,
-    read_terms,
+from dlfb.proteins.embeddings import (  # noqa: F401 (the book imports them from here)
+    get_mean_embeddings,
+    load_sequence_embeddings,
+    store_sequence_embeddings,
 )
-from dlfb.proteins.splits import Split, build_dataset, split_proteins
-
-_FROM_EMBEDDINGS = (
-    "get_mean_embeddings",
-    "load_sequence_embeddings",
-    "store_sequence_embeddings",
-)
-__all__ = [
-    "NEAR_UNIVERSAL_TERMS",
-    "Split",
-    "build_dataset",
-    "function_table",
-    "get_go_term_descriptions",
-    "load_sequences",
-    "load_taxonomy",
-    "load_terms",
-    "load_truth",
-    "name_terms",
-    "split_proteins",
-    *_FROM_EMBEDDINGS,
-]
+from dlfb.proteins.sequences import open_text, read_fasta
+from dlfb.proteins.splits import Split, build_dataset, split_proteins  # noqa: F401
+from dlfb.utils.restore import restorable
 
 #: molecular_function (the root), binding, protein binding: true of most proteins.
 NEAR_UNIVERSAL_TERMS = ("GO:0003674", "GO:0005488", "GO:0005515")
+_ASPECT_OF_LETTER = {"P": "BPO", "F": "MFO", "C": "CCO"}
 
 
-def __getattr__(name: str):
-    # The book takes these from here. They need torch, which the rest of the module does without.
-    if name in _FROM_EMBEDDINGS:
-        from dlfb.proteins import embeddings
+def load_terms(aspect: str | None = None) -> pd.DataFrame:
+    """Read which protein has which GO term: columns EntryID, term, aspect (BPO, MFO, CCO).
 
-        return getattr(embeddings, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    Where the file calls the aspects P, F and C, its terms are as annotated (CAFA6's layout);
+    their ancestors are added then, and that is said. With `aspect`, only its rows are kept.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing.
+    ValueError
+        If `aspect`, a column or a cell of the file is not what it should be.
+    """
+    aspects = list(ontology.ASPECTS)
+    if aspect is not None and aspect not in aspects:
+        raise ValueError(f"There is no aspect {aspect!r}; choose one of {', '.join(aspects)}.")
+    terms, name = _read_table("train_terms.tsv.zip", ["EntryID", "term", "aspect"])
+    _check(terms["term"], terms["term"].str.startswith("GO:"), name, "a GO id")
+    as_annotated = terms["aspect"].iloc[0] in _ASPECT_OF_LETTER
+    known = list(_ASPECT_OF_LETTER) if as_annotated else aspects
+    _check(terms["aspect"], terms["aspect"].isin(known), name, f"one of {', '.join(known)}")
+    repeated = terms.duplicated(["EntryID", "term"])
+    if repeated.any():
+        print(
+            f"{name}: {repeated.sum():,} rows dropped: they repeat the protein and term of an "
+            f"earlier row, the first of them in line {repeated.idxmax()}."
+        )
+        terms = terms[~repeated]
+    if as_annotated:
+        print(f"{name}: {len(terms):,} rows as annotated; the terms' ancestors are added.")
+        terms = ontology.propagate(terms)
+    kept = slice(None) if aspect is None else terms["aspect"] == aspect
+    return terms[kept].reset_index(drop=True)
+
+
+def load_taxonomy() -> pd.DataFrame:
+    """Read which species a protein is of: columns EntryID and taxonomyID (NCBI's number, int64).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the file is missing, or its columns, ids or numbers are not right.
+    """
+    taxonomy, name = _read_table("train_taxonomy.tsv.zip", ["EntryID", "taxonomyID"])
+    _check_unique(taxonomy["EntryID"], name, "line")
+    numbers = taxonomy["taxonomyID"]
+    _check(numbers, numbers.str.fullmatch("[0-9]+"), name, "a taxonomy number")
+    return taxonomy.astype({"taxonomyID": "int64"}).reset_index(drop=True)
+
+
+def load_sequences() -> pd.DataFrame:
+    """Read the proteins' sequences: columns EntryID, Sequence (clean) and Length (int64).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the file is missing, names a protein twice, or holds a letter that is no residue.
+    """
+    path = ontology.dataset_file("train_sequences.fasta")
+    records = pd.DataFrame(read_fasta(path), columns=["EntryID", "Sequence"], dtype="str")
+    _check_unique(records["EntryID"].set_axis(records.index + 1), path.name, "record")
+    return records.assign(Length=records["Sequence"].str.len().astype("int64"))
 
 
 def get_go_term_descriptions(store_path: str | None = None) -> pd.DataFrame:
@@ -67,9 +100,7 @@ def get_go_term_descriptions(store_path: str | None = None) -> pd.DataFrame:
     """
     if store_path is None:
         return _go_term_descriptions()
-    from dlfb.utils.restore import restorable
-
-    digest = hashlib.sha256(provided("go-basic.obo").read_bytes()).hexdigest()
+    digest = hashlib.sha256(ontology.dataset_file("go-basic.obo").read_bytes()).hexdigest()
     return restorable(_go_term_descriptions)(go_sha256=digest, store_path=store_path)
 
 
@@ -78,31 +109,17 @@ def name_terms(
 ) -> pd.DataFrame:
     """Add each term's description, and drop the rows whose term the ontology does not have.
 
-    Annotation and ontology are seldom of the same day: a term may have been
-    withdrawn since, or merged into another one. Its rows are dropped, as an
-    inner merge with the names would do, but not without a word.
-
-    Parameters
-    ----------
-    terms : DataFrame
-        As :func:`load_terms` returns it.
-    graph : networkx.MultiDiGraph, optional
-        From :func:`dlfb.proteins.ontology.read_ontology`; default: the edition's.
-    verbose : bool
-        Print how many rows are lost, and why.
-
-    Returns
-    -------
-    DataFrame
-        The rows kept, with a column ``description`` and the index they had.
+    Annotation and ontology are seldom of the same day: a term may have been withdrawn since, or
+    merged into another one. An inner merge with the names would drop its rows without a word;
+    here a line says how many, and why. Rows keep their index.
     """
     graph = ontology.read_ontology() if graph is None else graph
-    codes, ids = pd.factorize(terms["term"])
-    kinds = ontology.resolve(ids, graph)[1]
-    row_kinds = kinds[codes]
+    ids = terms["term"].unique()
+    kinds = pd.Series(ontology.resolve(ids, graph)[1], index=ids, dtype="str")
+    row_kinds = terms["term"].map(kinds)
     losses = [
         f"{(row_kinds == kind).sum():,} {why} ({(kinds == kind).sum():,} distinct, "
-        f"first {ids[int((kinds == kind).argmax())]})"
+        f"first {kinds.index[kinds == kind][0]})"
         for kind, why in {
             "obsolete": "of terms that it calls obsolete",
             "merged": "under old ids of terms that it merged into others",
@@ -110,15 +127,14 @@ def name_terms(
         }.items()
         if (kinds == kind).any()
     ]
-    kept = row_kinds == "live"
+    named = terms[row_kinds == "live"]
     if verbose:
         print(
-            f"GO {ontology.data_version(graph)}, {len(graph):,} terms: {kept.sum():,} of "
-            f"{len(kept):,} rows named; dropped: {'; '.join(losses) or 'none'}"
+            f"GO {ontology.data_version(graph)}, {len(graph):,} terms: {len(named):,} of "
+            f"{len(terms):,} rows named; dropped: {'; '.join(losses) or 'none'}"
         )
-    names = [graph.nodes[term]["name"] if term in graph else "" for term in ids]
-    named = terms.assign(description=pd.Index(names, dtype="str").take(codes))
-    return named[kept]
+    names = {term: graph.nodes[term]["name"] for term in ids if term in graph}
+    return named.assign(description=named["term"].map(names).astype("str"))
 
 
 def function_table(
@@ -140,9 +156,8 @@ def function_table(
     drop_terms : collection of str
         Terms that say too little to be worth predicting.
     min_proteins : int
-        Keep the terms that at least so many of the species' proteins have. They
-        are counted before `max_length`, as in the chapter, so that a column of
-        the table can have fewer.
+        Keep the terms that at least so many of the species' proteins have, counted before
+        `max_length`, as in the chapter, so that a column of the table can have fewer.
     max_length : int or None
         Keep the proteins of at most so many residues.
     verbose : bool
@@ -151,17 +166,16 @@ def function_table(
     Returns
     -------
     DataFrame
-        Columns EntryID, Sequence, Length, then int8 columns of 0 and 1 sorted
-        by term; rows sorted by EntryID.
+        EntryID, Sequence, Length, then int8 columns of 0 and 1; sorted by EntryID and term.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If a file is missing or not what it should be, or a step leaves nothing.
     """
-    terms = read_terms(aspect)
+    terms = load_terms(aspect)
 
-    def keep(rows: np.ndarray | None, step: str, why: str = "") -> None:
+    def keep(rows: pd.Series | None, step: str, why: str = "") -> None:
         nonlocal terms
         before, terms = len(terms), terms if rows is None else terms[rows]
         if terms.empty:
@@ -171,28 +185,31 @@ def function_table(
             counts = f"{len(terms):,} rows, {terms['EntryID'].nunique():,} proteins"
             print(f"{step}: {counts}, {terms['term'].nunique():,} terms{lost}")
 
+    def keep_known(proteins: pd.Series, step: str, file: str) -> None:
+        unknown = terms["EntryID"][~terms["EntryID"].isin(proteins)]
+        if len(unknown):
+            which = f"{unknown.nunique():,} distinct, first {unknown.iloc[0]}"
+            keep(terms["EntryID"].isin(proteins), step, f"of proteins that {file} lacks ({which})")
+
     keep(None, f"Annotation, {aspect or 'all aspects'}")
     terms = name_terms(terms, verbose=verbose)
     if taxonomy_id is not None:
-        species = _look_up(terms["EntryID"], load_taxonomy().set_index("EntryID")["taxonomyID"])
-        without = np.isnan(species)
-        if without.any():
-            keep(~without, "Species known", _not_in(TAXONOMY_FILE, terms[without]))
-        keep(species[~without] == taxonomy_id, f"Species {taxonomy_id}", "of other species")
-    dropped = terms["term"].isin(drop_terms).to_numpy()
-    keep(~dropped, "Informative terms", f"of {', '.join(drop_terms)}")
-    proteins_of = _look_up(terms["term"], terms["term"].value_counts())
-    keep(proteins_of >= min_proteins, f"Terms of {min_proteins} or more proteins", "of rarer terms")
+        taxonomy = load_taxonomy()
+        keep_known(taxonomy["EntryID"], "Species known", "train_taxonomy.tsv")
+        of_species = taxonomy["EntryID"][taxonomy["taxonomyID"] == taxonomy_id]
+        keep(terms["EntryID"].isin(of_species), f"Species {taxonomy_id}", "of other species")
+    keep(~terms["term"].isin(drop_terms), "Informative terms", f"of {', '.join(drop_terms)}")
+    counts = terms["term"].value_counts()
+    frequent = terms["term"].isin(counts.index[counts >= min_proteins])
+    keep(frequent, f"Terms of {min_proteins} or more proteins", "of rarer terms")
     sequences = load_sequences().set_index("EntryID")
-    without = np.isnan(_look_up(terms["EntryID"], sequences["Length"]))
-    if without.any():
-        keep(~without, "Sequence known", _not_in(SEQUENCES_FILE, terms[without]))
+    keep_known(sequences.index, "Sequence known", "train_sequences.fasta")
 
-    proteins, rows = ontology.sorted_codes(terms["EntryID"])
-    columns, places = ontology.sorted_codes(terms["term"])
+    rows, proteins = pd.factorize(terms["EntryID"], sort=True)
+    places, columns = pd.factorize(terms["term"], sort=True)
     functions = np.zeros((len(proteins), len(columns)), dtype=np.int8)
     functions[rows, places] = 1
-    wide = pd.DataFrame(functions, columns=pd.Index(columns, dtype="str"))
+    wide = pd.DataFrame(functions, columns=columns)
     table = pd.concat([sequences.loc[proteins].reset_index(), wide], axis="columns")
     short = table["Length"] <= (np.inf if max_length is None else max_length)
     if not short.any():
@@ -208,18 +225,92 @@ def function_table(
     return table[short].reset_index(drop=True)
 
 
-def _look_up(column: pd.Series, values: pd.Series) -> np.ndarray:
-    """Return for each cell of a column of categories what `values` has under it, else NaN."""
-    found = values.reindex(column.cat.categories).to_numpy(dtype=float)
-    return found[column.cat.codes]
+def proteins_at(
+    location: str,
+    taxonomy_id: int = 9606,
+    lengths: tuple[int, int] = (100, 500),
+    at_least: int = 1,
+) -> pd.DataFrame:
+    """Return the proteins that are in one place of the cell and in no other (notebook 05).
+
+    That is: of all CCO terms, a protein has `location` and at most its ancestors besides.
+
+    Parameters
+    ----------
+    location : str
+        A term of the aspect CCO, such as ``"GO:0005576"`` (extracellular region).
+    taxonomy_id : int
+        Which species, by NCBI's number.
+    lengths : (int, int)
+        The fewest and the most residues.
+    at_least : int
+        With fewer such proteins, a ValueError says how many there are.
+
+    Returns
+    -------
+    DataFrame
+        Columns EntryID, Sequence, Length, sorted by EntryID.
+    """
+    general = ontology.ancestors(ontology.read_ontology(), location)
+    terms, taxonomy = load_terms("CCO"), load_taxonomy()
+    species = taxonomy["EntryID"][taxonomy["taxonomyID"] == taxonomy_id]
+    terms = terms[terms["EntryID"].isin(species) & ~terms["term"].isin(general)]
+    here = terms["EntryID"][terms["term"] == location]
+    elsewhere = terms["EntryID"][terms["term"] != location]
+    only = here[~here.isin(elsewhere)]
+    found = load_sequences()
+    found = found[found["EntryID"].isin(only) & found["Length"].between(*lengths)]
+    if len(found) < at_least:
+        raise ValueError(
+            f"proteins_at({location!r}): {len(here):,} proteins of species {taxonomy_id} have this "
+            f"location, {len(only):,} no other, {len(found):,} of these have {lengths[0]} to "
+            f"{lengths[1]} residues; {at_least} are needed. Choose a more general location."
+        )
+    return found.sort_values("EntryID", ignore_index=True)
 
 
-def _not_in(file: str, terms: pd.DataFrame) -> str:
-    protein, line = terms["EntryID"].iloc[0], terms.index[0] + 2
-    return (
-        f"of proteins that {file} lacks ({terms['EntryID'].nunique():,} distinct, "
-        f"first {protein} in {TERMS_FILE}, line {line})"
-    )
+def _read_table(name: str, columns: list[str]) -> tuple[pd.DataFrame, str]:
+    """Read columns of a tab-separated file as text, indexed by line, and return the file's name."""
+    path = ontology.dataset_file(name)
+    with open_text(path) as file:
+        text = file.read()
+    header = text.split("\n", 1)[0].rstrip("\r").split("\t")
+    headed = any(column in header for column in columns)
+    lacking = [column for column in columns if column not in header]
+    if lacking and (headed or len(header) != len(columns)):
+        raise ValueError(
+            f"{path}: the table lacks the column {lacking[0]!r} (its first line reads "
+            f"{', '.join(header)[:200]}; wanted are {', '.join(columns)}, tab-separated)."
+        )
+    # No cell is special (a protein may be called NA) and no line skipped (so that rows are lines).
+    table = pd.read_csv(
+        io.StringIO(text), sep="\t", dtype="str", usecols=columns, index_col=False,
+        header=0 if headed else None, names=None if headed else columns,
+        quoting=csv.QUOTE_NONE, keep_default_na=False, skip_blank_lines=False,
+    )[columns]  # fmt: skip
+    if table.empty:
+        raise ValueError(f"{path}: the file has a header and no rows.")
+    table.index += 2 if headed else 1
+    for column in columns:
+        _check(table[column], table[column].fillna("") != "", path.name, f"a value of {column}")
+    return table, path.name
+
+
+def _check(column: pd.Series, good: pd.Series, name: str, wanted: str) -> None:
+    if not good.all():
+        line = (~good).idxmax()
+        raise ValueError(f"{name}, line {line}: {column[line]!r} where {wanted} should be.")
+
+
+def _check_unique(ids: pd.Series, name: str, unit: str) -> None:
+    repeated = ids.duplicated()
+    if repeated.any():
+        again = ids[repeated.idxmax()]
+        places = f" and {unit} ".join(map(str, ids.index[ids == again][:2]))
+        raise ValueError(
+            f"{name} names the protein {again!r} twice, in {unit} {places}. Each may occur once; "
+            "remove the other."
+        )
 
 
 def _go_term_descriptions(go_sha256: str = "") -> pd.DataFrame:

@@ -8,6 +8,7 @@ follow the relations ``is_a`` and ``part_of``, and stay within one aspect.
 """
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,33 +28,57 @@ def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
 
     Parameters
     ----------
-    path : path, by default ``assets("proteins/datasets/go-basic.obo")``
+    path : path, by default that of the chapter's ``go-basic.obo``
 
     Returns
     -------
     networkx.MultiDiGraph
-        One node a live term, with ``name`` and ``aspect``; edges point from a
+        One node per live term, with ``name`` and ``aspect``; edges point from a
         term to its parents, the relation as key. ``graph.graph["alt_ids"]``
         maps the ids of merged terms to the id that took them over, and
         ``graph.graph["obsolete"]`` the ids of withdrawn terms to their names.
-        The graph is frozen: the same file is parsed once a process.
+        The graph is frozen: the same file is parsed once per process.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not GO: a term of no aspect, a parent that is not
-        defined, or a term that is its own ancestor.
+        If the file is not GO: no terms, a term without id or of no aspect, or a
+        parent that is not defined.
     """
-    path = Path(assets("proteins/datasets/go-basic.obo") if path is None else path)
+    path = dataset_file("go-basic.obo") if path is None else Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"read_ontology(): there is no Gene Ontology file {path}. Run `dlfb-provision --chapter"
-            " proteins`, or put go-basic.obo under proteins/datasets/ where DLFB_ASSETS points."
-        )
+        raise FileNotFoundError(f"read_ontology(): there is no Gene Ontology file {path}.")
     status = path.stat()
     return _parse(str(path.absolute()), status.st_mtime_ns, status.st_size)
+
+
+def dataset_file(name: str) -> Path:
+    """Return the path of one of the chapter's files, such as ``"train_terms.tsv.zip"``.
+
+    It is ``assets("proteins/datasets/...")``. In a folder named by ``DLFB_ASSETS`` the files of
+    a CAFA competition may also lie as they were unpacked, under ``Train/`` and without ``.zip``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    asked = Path(assets(f"proteins/datasets/{name}"))
+    places = [asked]
+    if own := os.environ.get("DLFB_ASSETS"):
+        folders = [
+            Path(own).expanduser().absolute() / f for f in ("proteins/datasets", "Train", "")
+        ]
+        places += [f / n for f in folders for n in (name, name.removesuffix(".zip"))]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(
+        f"There is no {name} (looked for {asked}). Put it under proteins/datasets/ in the folder "
+        "that DLFB_ASSETS names, or unset DLFB_ASSETS to read the files that come with dlfb."
+    )
 
 
 @lru_cache(maxsize=2)
@@ -61,6 +86,15 @@ def _parse(path: str, mtime_ns: int, size: int) -> nx.MultiDiGraph:
     # Imported here: only a reader of OBO files waits for the parser.
     import obonet
 
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    terms = ["\n" + stanza.split("\n[")[0] for stanza in text.split("[Term]\n")[1:]]
+    if not terms:
+        raise ValueError(
+            f"{path}: the file has no [Term], so it is no ontology in OBO format (it begins with "
+            f"{text.strip()[:40]!r}). Get go-basic.obo again."
+        )
+    if nameless := [stanza for stanza in terms if "\nid: " not in stanza]:
+        raise ValueError(f"{path}: a term has no id: {nameless[0].strip()[:80]!r}.")
     graph = obonet.read_obo(path, ignore_obsolete=False)
     obsolete, alt_ids = {}, {}
     for term, node in graph.nodes(data=True):
@@ -77,14 +111,29 @@ def _parse(path: str, mtime_ns: int, size: int) -> nx.MultiDiGraph:
         node["aspect"] = _ASPECT_OF_NAMESPACE[node["namespace"]]
         alt_ids.update(dict.fromkeys(node.get("alt_id", ()), term))
     graph.remove_nodes_from(obsolete)
-    hierarchy = nx.DiGraph((term, parent) for term in graph for parent in parents(graph, term))
-    if not nx.is_directed_acyclic_graph(hierarchy):
-        loop = " -> ".join(edge[0] for edge in nx.find_cycle(hierarchy))
-        raise ValueError(f"{path}: {loop} -> ... is a circle, so these terms have no order.")
+    _cut_circles(graph, Path(path).name)
     # A live term keeps its own id even where another claims it as an alternative.
     graph.graph["alt_ids"] = {old: new for old, new in alt_ids.items() if old not in graph}
     graph.graph["obsolete"] = {t: name for t, name in obsolete.items() if t not in alt_ids}
     return nx.freeze(graph)
+
+
+def _cut_circles(graph: nx.MultiDiGraph, name: str) -> None:
+    """Leave out edges that make a term its own ancestor, as a release of GO has had, and say so."""
+    aspect = dict(graph.nodes(data="aspect"))
+    edges = graph.edges(keys=True)
+    followed = nx.DiGraph(
+        (child, parent) for child, parent, relation in edges
+        if relation in RELATIONS and aspect[child] == aspect[parent]
+    )  # fmt: skip
+    while not nx.is_directed_acyclic_graph(followed):
+        circle = nx.find_cycle(followed)
+        # is_a says what a term is, so an edge that is part_of only goes first.
+        child, parent = next((e for e in circle if "is_a" not in graph.adj[e[0]][e[1]]), circle[-1])
+        chain = " -> ".join(term for term, _ in [*circle, circle[0]])
+        print(f"{name}: {chain} is a circle; that {parent} is above {child} is left out.")
+        followed.remove_edge(child, parent)
+        graph.remove_edges_from([(child, parent, relation) for relation in RELATIONS])
 
 
 def data_version(graph: nx.MultiDiGraph) -> str:
@@ -116,11 +165,20 @@ def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
         raise KeyError(f"ancestors(): {term!r} is {kind} in GO {data_version(graph)}.")
     found, to_visit = set(), [start]
     while to_visit:
-        for parent in parents(graph, to_visit.pop()):
-            if parent not in found:
-                found.add(parent)
-                to_visit.append(parent)
+        for parent in set(parents(graph, to_visit.pop())) - found:
+            found.add(parent)
+            to_visit.append(parent)
     return found
+
+
+def parents(graph: nx.MultiDiGraph, term: str) -> list[str]:
+    """Return the terms that a live term points to by is_a or part_of within its aspect."""
+    aspect = graph.nodes[term]["aspect"]
+    return [
+        parent
+        for parent, relations in graph.adj[term].items()
+        if graph.nodes[parent]["aspect"] == aspect and any(r in relations for r in RELATIONS)
+    ]
 
 
 def propagate(
@@ -141,47 +199,32 @@ def propagate(
     -------
     DataFrame
         Columns EntryID, term, aspect: each pair once, sorted by EntryID and term.
-
-    Notes
-    -----
-    With M (proteins x terms) the annotations and C (terms x terms) each term with
-    its ancestors, both 0/1 and sparse, the answer is where M C is not zero.
     """
     if not {"EntryID", "term"} <= set(terms.columns):
         raise ValueError(f"propagate(): wanted are EntryID and term, not {list(terms.columns)}.")
+    for column in ("EntryID", "term"):
+        if (empty := terms[column].isna().to_numpy()).any():
+            raise ValueError(f"The column {column!r} is empty in row {int(empty.argmax())}.")
     graph = read_ontology() if graph is None else graph
-    live = sorted(graph)
-    column_of = {term: i for i, term in enumerate(live)}
-    proteins, rows = sorted_codes(terms["EntryID"])
-    given, given_codes = sorted_codes(terms["term"])
+    pairs = terms[["EntryID", "term"]].astype("str")
+    given = pairs["term"].unique()
     current, kinds = resolve(given, graph)
     if verbose:
-        _report(given, kinds, kinds[given_codes], data_version(graph))
-    columns = np.array([column_of.get(term, -1) for term in current], dtype=int)[given_codes]
-    rows, columns = rows[columns >= 0], columns[columns >= 0]
-    pairs = [(i, j) for i in np.unique(columns) for j in _line_of(graph, live[i], column_of)]
-    closure = _ones(*np.array(pairs, dtype=int).reshape(-1, 2).T, (len(live), len(live)))
-    implied = _ones(rows, columns, (len(proteins), len(live))) @ closure
-    # Both axes are sorted, so that reading row by row gives the order promised.
-    implied.sort_indices()
-    rows = np.repeat(np.arange(len(proteins)), np.diff(implied.indptr))
-    aspects = [graph.nodes[term]["aspect"] for term in live]
-    return pd.DataFrame(
-        {
-            "EntryID": pd.Index(proteins, dtype="str").take(rows),
-            "term": pd.Index(live, dtype="str").take(implied.indices),
-            "aspect": pd.Index(aspects, dtype="str").take(implied.indices),
-        }
-    )
+        _report(given, kinds, pairs["term"], data_version(graph))
+    implied = [
+        (old, term, graph.nodes[term]["aspect"])
+        for old, new in zip(given, current, strict=True)
+        if new in graph
+        for term in [new, *ancestors(graph, new)]
+    ]
+    lines = pd.DataFrame(implied, columns=["given", "term", "aspect"], dtype="str")
+    all_pairs = pairs.rename(columns={"term": "given"}).merge(lines, on="given")
+    all_pairs = all_pairs[["EntryID", "term", "aspect"]].drop_duplicates(["EntryID", "term"])
+    return all_pairs.sort_values(["EntryID", "term"], ignore_index=True)
 
 
-def resolve(terms, graph: nx.MultiDiGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Say what became of each GO id in an ontology's release.
-
-    Parameters
-    ----------
-    terms : sequence of str, length N
-    graph : networkx.MultiDiGraph
+def resolve(terms: Iterable[str], graph: nx.MultiDiGraph) -> tuple[np.ndarray, np.ndarray]:
+    """Say what became of each of N GO ids in an ontology's release.
 
     Returns
     -------
@@ -190,55 +233,19 @@ def resolve(terms, graph: nx.MultiDiGraph) -> tuple[np.ndarray, np.ndarray]:
     kind : array of str, shape (N,)
         ``"live"``, ``"merged"`` (into another term), ``"obsolete"`` or ``"unknown"``.
     """
-    alt_ids, obsolete = graph.graph["alt_ids"], graph.graph["obsolete"]
+    terms, alt_ids = list(terms), graph.graph["alt_ids"]
     current = [alt_ids.get(term, term) for term in terms]
     kinds = [
         "live" if term in graph
         else "merged" if term in alt_ids
-        else "obsolete" if term in obsolete
+        else "obsolete" if term in graph.graph["obsolete"]
         else "unknown"
         for term in terms
     ]  # fmt: skip
     return np.array(current, dtype=object), np.array(kinds, dtype=object)
 
 
-def sorted_codes(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column's distinct values, sorted, and the place of each row's among them.
-
-    Raises
-    ------
-    ValueError
-        If a cell is empty.
-    """
-    codes, values = pd.factorize(column)
-    if (codes < 0).any():
-        raise ValueError(f"The column {column.name!r} is empty in row {int(codes.argmin())}.")
-    values, rank = np.unique(np.asarray(values, dtype=object), return_inverse=True)
-    return values, rank[codes]
-
-
-def parents(graph: nx.MultiDiGraph, term: str) -> list[str]:
-    """Return the terms that a live term points to by is_a or part_of within its aspect."""
-    aspect = graph.nodes[term]["aspect"]
-    return [
-        parent
-        for parent, relations in graph.adj[term].items()
-        if graph.nodes[parent]["aspect"] == aspect and any(r in relations for r in RELATIONS)
-    ]
-
-
-def _line_of(graph: nx.MultiDiGraph, term: str, column_of: dict[str, int]) -> list[int]:
-    return [column_of[term], *(column_of[ancestor] for ancestor in ancestors(graph, term))]
-
-
-def _ones(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]):
-    # Imported here: it takes longer than most uses of this module.
-    from scipy import sparse
-
-    return sparse.csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=shape)
-
-
-def _report(ids: np.ndarray, kinds: np.ndarray, row_kinds: np.ndarray, release: str) -> None:
+def _report(ids: np.ndarray, kinds: np.ndarray, rows: pd.Series, release: str) -> None:
     fates = {
         "merged": f"mapped: old ids of terms that {release} merged into others",
         "obsolete": f"dropped: terms that are obsolete in {release}",
@@ -246,5 +253,5 @@ def _report(ids: np.ndarray, kinds: np.ndarray, row_kinds: np.ndarray, release: 
     }
     for kind, fate in fates.items():
         if (kinds == kind).any():
-            first = ids[int((kinds == kind).argmax())]
-            print(f"{(row_kinds == kind).sum():,} rows {fate}, the first {first}")
+            of_kind = ids[kinds == kind]
+            print(f"{rows.isin(of_kind).sum():,} rows {fate}, the first {min(of_kind)}")

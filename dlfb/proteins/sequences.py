@@ -7,8 +7,15 @@ Q, ``X`` unknown).
 """
 
 import gzip
+import io
 import os
+import re
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,21 +56,17 @@ INSULIN = (
 
 _CLASS_OF = {letter: name for name, letters in AMINO_ACID_CLASSES.items() for letter in letters}
 _ALLOWED = frozenset(AMINO_ACIDS + RARE_LETTERS)
-_GZIP_MAGIC = b"\x1f\x8b"
+_HINTS = {
+    "-": " Remove the gaps of the alignment first.",
+    ".": " Remove the gaps of the alignment first.",
+    "J": " J means isoleucine or leucine: write L or I instead, or X for unknown.",
+}
 
 
 def amino_acid_class(token: str) -> str:
     """Return the class of an amino acid or of any other token of a vocabulary.
 
-    Parameters
-    ----------
-    token : str
-        A one-letter code, or a token such as ``"<cls>"``.
-
-    Returns
-    -------
-    str
-        A key of `AMINO_ACID_CLASSES`, or ``"special tokens"`` for everything else.
+    That is a key of `AMINO_ACID_CLASSES`, or ``"special tokens"`` for everything else.
     """
     return _CLASS_OF.get(token, SPECIAL_TOKENS)
 
@@ -74,8 +77,8 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
     Parameters
     ----------
     sequence : str
-        One-letter codes in either case. White space may stand anywhere; one
-        ``*`` may stand at the end, as files translated from DNA have it.
+        One-letter codes in either case. White space may be anywhere, and one ``*`` at
+        the end, as in files translated from DNA.
     name : str
         What to call the sequence in an error.
 
@@ -105,10 +108,10 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
             for i, x in enumerate(letters, start=1)
             if not x.isascii() or x.upper() not in _ALLOWED
         )
-        hint = " Remove gaps of an alignment first." if letter in "-." else ""
         raise ValueError(
             f"{name}: the letter {letter!r} at position {position} is no amino acid. Allowed are "
-            f"{''.join(sorted(AMINO_ACIDS))} and {' '.join(RARE_LETTERS)}.{hint}"
+            f"{''.join(sorted(AMINO_ACIDS))} and {' '.join(RARE_LETTERS)}."
+            f"{_HINTS.get(letter.upper(), '')}"
         )
     if not cleaned:
         raise ValueError(f"{name}: the sequence is empty. Leave the record out or fill it in.")
@@ -116,17 +119,7 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
 
 
 def encode(sequence: str) -> list[int]:
-    """Return the place of each residue in `AMINO_ACIDS`.
-
-    Parameters
-    ----------
-    sequence : str
-        A sequence of length L, as `clean_sequence` takes it.
-
-    Returns
-    -------
-    list of int
-        Length L, 0 to 19; 20 (`RARE_INDEX`) for ``U O B Z X``.
+    """Return the place of each residue in `AMINO_ACIDS`: 0 to 19, or `RARE_INDEX`.
 
     Examples
     --------
@@ -139,78 +132,113 @@ def encode(sequence: str) -> list[int]:
 def one_hot(sequence: str) -> np.ndarray:
     """Return a sequence as rows of zeros with a single one.
 
-    Parameters
-    ----------
-    sequence : str
-        A sequence of length L, as `clean_sequence` takes it.
-
-    Returns
-    -------
-    np.ndarray
-        Shape (L, 20), float32, columns in the order of `AMINO_ACIDS`. The rare
-        letters ``U O B Z X`` get a row of zeros: none of the twenty is certain.
+    Shape (L, 20), float32, columns in the order of `AMINO_ACIDS`. The rare letters
+    ``U O B Z X`` get a row of zeros: none of the twenty is certain.
     """
     # A 21st row of zeros serves the rare letters.
     rows = np.eye(len(AMINO_ACIDS) + 1, len(AMINO_ACIDS), dtype=np.float32)
     return rows[encode(sequence)]
 
 
-def read_fasta(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
+def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tuple[str, str]]:
     """Read a FASTA file one record at a time.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A plain or gzip-compressed file (told by its content, not by its name).
+        A plain, gzip-compressed or zipped file (told by its content, not by its name).
+    on_error : {"stop", "skip"}
+        What to do with a record whose sequence is not one: refuse the file, or leave the
+        record out with a warning that names it.
 
     Yields
     ------
     (str, str)
-        The record's id and its clean sequence. The id is the header's first
-        word, and of ``sp|P01308|INS_HUMAN`` (as UniProt writes it) the accession.
+        The record's id and its clean sequence. The id is the header's first word, and of
+        ``sp|P01308|INS_HUMAN`` (as UniProt writes it) the accession. Ids may repeat.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not FASTA, holds no record, or a record's sequence is
-        not one; the message names file, record and line.
+        If the file is damaged, not FASTA, or holds no record; if a record has no id or (with
+        ``"stop"``) its sequence is not one. The message names the file and the record.
+    """
+    # Imported here: Biopython is not needed for encoding.
+    from Bio.SeqIO.FastaIO import SimpleFastaParser
+
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"read_fasta(): on_error={on_error!r}; choose 'stop' or 'skip'.")
+    path, yielded = Path(path), False
+    with open_text(path) as lines:
+        first = next((line for line in lines if line.strip()), ">")
+        if not first.startswith(">"):
+            raise ValueError(
+                f"{path.name}: a FASTA file begins with a line '>id', but this begins with "
+                f"{first.strip()[:40]!r}. Is it another kind of file?"
+            )
+        for number, (title, sequence) in enumerate(SimpleFastaParser(chain([first], lines)), 1):
+            if not (title.strip() or sequence):
+                continue  # an empty file, or a '>' at the end of one
+            try:
+                name = _record_id(title, f"{path.name}, record {number}")
+                clean = clean_sequence(sequence, f"{path.name}, record {number} ({name})")
+            except ValueError as error:
+                if on_error == "stop":
+                    raise
+                warnings.warn(f"Record left out. {error}", stacklevel=2)
+                continue
+            yielded = True
+            yield name, clean
+    if not yielded:
+        raise ValueError(f"{path.name}: the file holds no sequence that can be read.")
+
+
+@contextmanager
+def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
+    """Open a text file to read: plain, gzip-compressed, or the only file of a zip.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged or cut off, also when that shows only later; if it is no text, or a
+        zip of more than one file (the hidden ones of a Mac are not counted).
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"read_fasta: there is no file {str(path)!r}. Check the path.")
-    with path.open("rb") as raw:
-        compressed = raw.read(2) == _GZIP_MAGIC
-    record, parts, start = None, [], 0
-    opener = gzip.open if compressed else open
-    with opener(path, "rt", encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.startswith(">"):
-                if record is not None:
-                    yield record, clean_sequence("".join(parts), _place(path, record, start))
-                record, parts, start = _record_id(line, path, number), [], number
-            elif record is not None:
-                parts.append(line)
-            elif line.strip():
-                raise ValueError(
-                    f"{path.name}, line {number}: a FASTA file begins with a line '>id', but this "
-                    f"reads {line.strip()[:40]!r}. Is it another kind of file?"
-                )
-    if record is None:
-        raise ValueError(f"{path.name}: the file holds no sequence (no line begins with '>').")
-    yield record, clean_sequence("".join(parts), _place(path, record, start))
+        raise FileNotFoundError(f"There is no file {str(path)!r}. Check the path.")
+    try:
+        with path.open("rb") as raw, _unpacked(raw, path) as data:
+            start = data.peek(1024)[:1024]
+            if b"\0" in start:
+                kind = "UTF-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "no"
+                raise ValueError(f"{path.name}: this is {kind} text. Save it as UTF-8 text.")
+            yield io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace")
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: the file is damaged or cut off ({error or 'it ends early'}). Get it again."
+        ) from error
 
 
-def _record_id(header: str, path: Path, number: int) -> str:
-    words = header[1:].split()
+def _unpacked(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
+    magic = raw.peek(4)
+    if magic.startswith(b"\x1f\x8b"):
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
+    if not magic.startswith(b"PK\x03\x04"):
+        return raw
+    archive = zipfile.ZipFile(raw)
+    names = [n for n in archive.namelist() if not re.search(r"/$|^__MACOSX/|(^|/)\.", n)]
+    if len(names) != 1:
+        raise ValueError(f"{path.name}: a zip of one file is wanted, not of {len(names)}.")
+    return io.BufferedReader(archive.open(names[0]))
+
+
+def _record_id(title: str, where: str) -> str:
+    words = title.split()
     if not words:
-        raise ValueError(f"{path.name}, line {number}: this record has no id after its '>'.")
+        raise ValueError(f"{where}: this record has no id after its '>'.")
     fields = words[0].split("|")
-    if len(fields) == 3 and fields[0] in ("sp", "tr") and fields[1]:
-        return fields[1]
-    return words[0]
-
-
-def _place(path: Path, record: str, line: int) -> str:
-    return f"{path.name}, record {record!r} (line {line})"
+    return fields[1] if len(fields) == 3 and fields[0] in ("sp", "tr") and fields[1] else words[0]

@@ -1,23 +1,27 @@
-"""Train, valid and test: dividing the proteins, and handing them out in batches.
+"""Train, valid and test: dividing the proteins, and handing them out in batches (notebook 06).
 
-All names of this file can be had from ``dlfb.proteins.dataset`` as well.
+The names of this file can be imported from ``dlfb.proteins.dataset`` as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 
+from dlfb.proteins.embeddings import load_sequence_embeddings
 from dlfb.utils.context import assets
 
 SPLITS = ("train", "valid", "test")
+_NO_TARGETS = ("EntryID", "Sequence", "Length")
 
 
 def split_proteins(
     table: pd.DataFrame,
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
     seed: int = 42,
+    groups: Mapping[str, object] | pd.Series | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Divide proteins at random into those to learn from, to choose by, and to judge by.
 
@@ -33,6 +37,8 @@ def split_proteins(
     seed : int
         The same ids, sequences and seed give the same splits, whatever the
         order of the rows and the process's hash seed.
+    groups : mapping or Series, optional
+        What else keeps proteins together, such as their cluster: a value for each EntryID.
 
     Returns
     -------
@@ -42,7 +48,8 @@ def split_proteins(
     Raises
     ------
     ValueError
-        If an id stands twice, or `fractions` are not three shares of one.
+        If an id occurs twice, an id, sequence or group is missing, or `fractions` are not
+        three shares of one.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
@@ -50,12 +57,20 @@ def split_proteins(
             f"split_proteins(): fractions={fractions!r} should be three numbers, none of them "
             "negative, that sum to one, such as (0.6, 0.2, 0.2)."
         )
+    for column in ("EntryID", "Sequence"):
+        if column not in table:
+            raise ValueError(f"split_proteins(): the table has no column {column!r}.")
+        if (empty := table[column].isna().to_numpy()).any():
+            row = int(empty.argmax())
+            raise ValueError(
+                f"split_proteins(): {column} is missing in {empty.sum():,} rows, first in row "
+                f"{row} (EntryID {table['EntryID'].iloc[row]!r}). Fill it in or drop the row."
+            )
     again = table["EntryID"][table["EntryID"].duplicated()]
     if len(again):
         raise ValueError(f"split_proteins(): the table has the protein {again.iloc[0]!r} twice.")
     table = table.sort_values("EntryID", ignore_index=True)
-    # Groups are numbered by their first member's place among the sorted ids.
-    group_of_row = pd.factorize(table["Sequence"])[0]
+    group_of_row = _groups(table, groups)
     sizes = np.bincount(group_of_row)
     # Cut at the rounded-down cumulative shares: the three sizes sum to the number of rows.
     cuts = np.floor(np.cumsum(shares) * len(table) + 1e-6).astype(int)
@@ -83,7 +98,7 @@ class Split:
     ----------
     embeddings : array, shape (N, D), float32
     targets : array, shape (N, T), float32
-        1 where protein n has term t, else 0.
+        1 where protein n has term t, else 0; NaN where that is not known.
     ids : array of str, shape (N,)
     terms : array of str, shape (T,)
     """
@@ -139,23 +154,25 @@ class Batches:
 
 
 def build_dataset(
-    model_checkpoint: str = "facebook/esm2_t30_150M_UR50D", store_prefix: str | None = None
+    store_file_prefix: str | None = None,
+    model_checkpoint: str = "facebook/esm2_t30_150M_UR50D",
 ) -> dict[str, Split]:
     """Join each split's functions with the embeddings that page 06 stored.
 
     Parameters
     ----------
+    store_file_prefix : str, optional
+        Where :func:`store_sequence_embeddings` put them, without the split's name: ``_train``,
+        ``_valid`` and ``_test`` are appended. Default: the chapter's own,
+        ``assets("proteins/datasets/protein_dataset")``.
     model_checkpoint : str
         The language model that the embeddings were made with.
-    store_prefix : str, optional
-        Where :func:`store_sequence_embeddings` put them, to which ``_train``,
-        ``_valid`` and ``_test`` are appended. Default: the chapter's own,
-        ``assets("proteins/datasets/protein_dataset_{split}")``.
 
     Returns
     -------
     dict of Split
-        ``"train"``, ``"valid"``, ``"test"``.
+        ``"train"``, ``"valid"``, ``"test"``. Targets are all columns but EntryID, Sequence,
+        Length and the embeddings.
 
     Raises
     ------
@@ -164,12 +181,11 @@ def build_dataset(
     ValueError
         If what was stored has no embeddings, or other terms in one split than in another.
     """
-    from dlfb.proteins.embeddings import load_sequence_embeddings
-
+    if store_file_prefix is None:
+        store_file_prefix = assets("proteins/datasets/protein_dataset")
     splits = {}
     for name in SPLITS:
-        own = None if store_prefix is None else f"{store_prefix}_{name}"
-        prefix = own or assets(f"proteins/datasets/protein_dataset_{name}")
+        prefix = f"{store_file_prefix}_{name}"
         try:
             table = load_sequence_embeddings(prefix, model_checkpoint)
         except FileNotFoundError as error:
@@ -187,14 +203,38 @@ def build_dataset(
     return splits
 
 
+def _groups(table: pd.DataFrame, groups) -> np.ndarray:
+    """Return the number of each row's group, counted by the groups' first rows."""
+    sequences = pd.factorize(table["Sequence"])[0]
+    if groups is None:
+        return sequences
+    found = table["EntryID"].map(groups)
+    if found.isna().any():
+        raise ValueError(
+            f"split_proteins(): {found.isna().sum():,} proteins have no group, first "
+            f"{table['EntryID'][found.isna()].iloc[0]}."
+        )
+    # A sequence ties two groups together, and they the next ones.
+    links = nx.Graph(zip(sequences, "group " + found.astype("str"), strict=True))
+    parts = enumerate(nx.connected_components(links))
+    part_of = {node: number for number, part in parts for node in part}
+    return pd.factorize(np.array([part_of[s] for s in sequences], dtype=int))[0]
+
+
 def _as_split(table: pd.DataFrame, what: str) -> Split:
-    dimensions = [column for column in table.columns if column.startswith("ME:")]
-    terms = [column for column in table.columns if column.startswith("GO:")]
+    dimensions = [column for column in table if column.startswith("ME:")]
+    terms = [column for column in table if column not in {*dimensions, *_NO_TARGETS}]
     if not dimensions or not terms:
-        raise ValueError(f"{what} has {len(dimensions)} columns ME: and {len(terms)} columns GO:.")
+        raise ValueError(
+            f"{what} has {len(dimensions)} columns of embeddings and {len(terms)} of targets."
+        )
+    try:
+        targets = table[terms].to_numpy(np.float32, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} has targets that are no numbers ({error}).") from error
     return Split(
         embeddings=np.ascontiguousarray(table[dimensions], dtype=np.float32),
-        targets=np.ascontiguousarray(table[terms], dtype=np.float32),
+        targets=np.ascontiguousarray(targets),
         ids=table["EntryID"].to_numpy(dtype=object),
         terms=np.array(terms, dtype=object),
     )
