@@ -37,10 +37,8 @@ def load_terms(aspect: str | None = None) -> pd.DataFrame:
 
     Raises
     ------
-    FileNotFoundError
-        If the file is missing.
-    ValueError
-        If `aspect`, a column or a cell of the file is not what it should be.
+    FileNotFoundError, ValueError
+        If the file is missing; if `aspect`, a column or a cell is not what it should be.
     """
     aspects = list(ontology.ASPECTS)
     if aspect is not None and aspect not in aspects:
@@ -67,10 +65,7 @@ def load_terms(aspect: str | None = None) -> pd.DataFrame:
 def load_taxonomy() -> pd.DataFrame:
     """Read which species a protein is of: columns EntryID and taxonomyID (NCBI's number, int64).
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing, or its columns, ids or numbers are not right.
+    Raises FileNotFoundError or ValueError as :func:`load_terms` does, also for an id twice.
     """
     taxonomy, name = _read_table("train_taxonomy.tsv.zip", ["EntryID", "taxonomyID"])
     _check_unique(taxonomy["EntryID"], name, "line")
@@ -82,10 +77,8 @@ def load_taxonomy() -> pd.DataFrame:
 def load_sequences() -> pd.DataFrame:
     """Read the proteins' sequences: columns EntryID, Sequence (clean) and Length (int64).
 
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing, names a protein twice, or holds a letter that is no residue.
+    Raises FileNotFoundError or ValueError if the file is missing, names a protein twice, or holds
+    a letter that is no residue.
     """
     path = ontology.dataset_file("train_sequences.fasta")
     records = pd.DataFrame(read_fasta(path), columns=["EntryID", "Sequence"], dtype="str")
@@ -98,8 +91,6 @@ def get_go_term_descriptions(store_path: str | None = None) -> pd.DataFrame:
 
     With `store_path`, the table is kept there and restored while the GO file stays the same.
     """
-    if store_path is None:
-        return _go_term_descriptions()
     digest = hashlib.sha256(ontology.dataset_file("go-basic.obo").read_bytes()).hexdigest()
     return restorable(_go_term_descriptions)(go_sha256=digest, store_path=store_path)
 
@@ -233,23 +224,10 @@ def proteins_at(
 ) -> pd.DataFrame:
     """Return the proteins that are in one place of the cell and in no other (notebook 05).
 
-    That is: of all CCO terms, a protein has `location` and at most its ancestors besides.
-
-    Parameters
-    ----------
-    location : str
-        A term of the aspect CCO, such as ``"GO:0005576"`` (extracellular region).
-    taxonomy_id : int
-        Which species, by NCBI's number.
-    lengths : (int, int)
-        The fewest and the most residues.
-    at_least : int
-        With fewer such proteins, a ValueError says how many there are.
-
-    Returns
-    -------
-    DataFrame
-        Columns EntryID, Sequence, Length, sorted by EntryID.
+    That is: of the aspect CCO, a protein has the term `location` (such as ``"GO:0005576"``,
+    extracellular region) and at most its ancestors besides. `lengths` are the fewest and the
+    most residues. Columns EntryID, Sequence, Length, sorted by EntryID. Fewer than `at_least`
+    proteins are a ValueError that says where they were lost.
     """
     general = ontology.ancestors(ontology.read_ontology(), location)
     terms, taxonomy = load_terms("CCO"), load_taxonomy()
@@ -283,11 +261,14 @@ def _read_table(name: str, columns: list[str]) -> tuple[pd.DataFrame, str]:
             f"{', '.join(header)[:200]}; wanted are {', '.join(columns)}, tab-separated)."
         )
     # No cell is special (a protein may be called NA) and no line skipped (so that rows are lines).
-    table = pd.read_csv(
-        io.StringIO(text), sep="\t", dtype="str", usecols=columns, index_col=False,
-        header=0 if headed else None, names=None if headed else columns,
-        quoting=csv.QUOTE_NONE, keep_default_na=False, skip_blank_lines=False,
-    )[columns]  # fmt: skip
+    try:
+        table = pd.read_csv(
+            io.StringIO(text), sep="\t", dtype="str", usecols=columns, index_col=False,
+            header=0 if headed else None, names=None if headed else columns,
+            quoting=csv.QUOTE_NONE, keep_default_na=False, skip_blank_lines=False,
+        )[columns]  # fmt: skip
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path}: {error}") from error
     if table.empty:
         raise ValueError(f"{path}: the file has a header and no rows.")
     table.index += 2 if headed else 1
@@ -308,8 +289,7 @@ def _check_unique(ids: pd.Series, name: str, unit: str) -> None:
         again = ids[repeated.idxmax()]
         places = f" and {unit} ".join(map(str, ids.index[ids == again][:2]))
         raise ValueError(
-            f"{name} names the protein {again!r} twice, in {unit} {places}. Each may occur once; "
-            "remove the other."
+            f"{name} names the protein {again!r} twice, in {unit} {places}. Remove one of them."
         )
 
 

@@ -95,7 +95,10 @@ def _parse(path: str, mtime_ns: int, size: int) -> nx.MultiDiGraph:
         )
     if nameless := [stanza for stanza in terms if "\nid: " not in stanza]:
         raise ValueError(f"{path}: a term has no id: {nameless[0].strip()[:80]!r}.")
-    graph = obonet.read_obo(path, ignore_obsolete=False)
+    try:
+        graph = obonet.read_obo(path, ignore_obsolete=False)
+    except ValueError as error:
+        raise ValueError(f"{path} could not be read as OBO: {error}") from error
     obsolete, alt_ids = {}, {}
     for term, node in graph.nodes(data=True):
         if not node:

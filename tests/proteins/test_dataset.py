@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import types
 import zipfile
 from pathlib import Path
 
@@ -61,6 +60,13 @@ TERMS = [
     ("M", "GO:0000001", "MFO"),
     ("A", "GO:0005575", "CCO"),
 ]
+CHILD = """
+[Term]
+id: GO:0000005
+name: five
+namespace: molecular_function
+is_a: GO:0000001
+"""
 TAXONOMY = [("B", HUMAN), ("A", HUMAN), ("C", HUMAN), ("M", MOUSE)]
 SEQUENCES = [("C", "MKVLA"), ("B", "MALWM"), ("M", "MMMMMM"), ("A", "malw m*")]
 
@@ -83,7 +89,6 @@ def test_load_terms(world):
     terms = dataset.load_terms()
     assert list(terms.itertuples(index=False, name=None)) == TERMS
     assert list(terms.columns) == ["EntryID", "term", "aspect"]
-    assert not isinstance(terms["term"].dtype, pd.CategoricalDtype)
     assert dataset.load_terms("CCO").to_dict("index") == {
         0: {"EntryID": "A", "term": "GO:0005575", "aspect": "CCO"}
     }
@@ -133,20 +138,20 @@ def test_repeated_annotation_is_dropped_and_said(world, capsys):
             r"train_terms.tsv.zip, line 10: 'XYZ' where one of BPO, MFO, CCO should be",
         ),
         ({"terms": [("A", "0003674", "MFO")]}, "line 2: .*3674.* where a GO id should be"),
-        ({"terms": [*TERMS[:3], ("", "GO:0000001", "MFO")]}, "line 5: '' .* column EntryID"),
-        ({"terms": [*TERMS[:3], ("A", "GO:0000001")]}, "line 5: .* column aspect"),
+        ({"terms": [*TERMS[:3], ("", "GO:0000001", "MFO")]}, "line 5: '' where a value of EntryID"),
+        ({"terms": [*TERMS[:3], ("A", "GO:0000001")]}, "line 5: .* where a value of aspect"),
         ({"terms": []}, "train_terms.tsv.zip: the file has a header and no rows"),
         ({"taxonomy": [("A", "human")]}, "train_taxonomy.tsv.zip, line 2: 'human' where a tax"),
         ({"taxonomy": [("B", 1), ("A", 9606.5)]}, "train_taxonomy.tsv.zip, line 3: '9606.5' where"),
         (
             {"taxonomy": [("A", 1), ("B", 2), ("A", 1)]},
-            "train_taxonomy.tsv.zip: the protein 'A' stands there twice, in line 2 and in line 4",
+            "train_taxonomy.tsv.zip names the protein 'A' twice, in line 2 and line 4",
         ),
         (
             {"sequences": [("B", "M"), ("A", "M"), ("A", "MA")]},
-            "train_sequences.fasta: the protein 'A' .* in record 2 and in record 3",
+            "train_sequences.fasta names the protein 'A' twice, in record 2 and record 3",
         ),
-        ({"sequences": [("A", "MA1")]}, "train_sequences.fasta, record 'A' .*'1' at position 3"),
+        ({"sequences": [("A", "MA1")]}, "train_sequences.fasta, record 1 .A.: .*'1' at position 3"),
     ],
 )
 def test_files_that_make_no_sense_are_refused(world, files, message):
@@ -168,17 +173,53 @@ def test_a_lacking_column_is_named(world):
 def test_a_damaged_file_is_named(world):
     file = world() / "proteins/datasets/train_terms.tsv.zip"
     whole = file.read_bytes()
-    for damaged in (b"no archive", b"", whole[:60] + b"\0\0" + whole[62:], whole[:-30]):
+    for damaged in (whole[:60] + b"\0\0" + whole[62:], whole[:-30]):
         file.write_bytes(damaged)
-        with pytest.raises(ValueError, match="train_terms.tsv.zip could not be read: "):
+        with pytest.raises(ValueError, match="train_terms.tsv.zip: the file is damaged or cut off"):
             dataset.load_terms()
+    for other in (b"no table", b""):
+        file.write_bytes(other)
+        with pytest.raises(ValueError, match="train_terms.tsv.zip: the table lacks the column"):
+            dataset.load_terms()
+
+
+def test_a_zip_made_on_a_mac(world):
+    folder = world() / "proteins/datasets"
+    expected = dataset.load_terms()
+    with zipfile.ZipFile(folder / "train_terms.tsv.zip", "a") as archive:
+        archive.writestr("__MACOSX/._train_terms.tsv", b"\0\1")
+    assert dataset.load_terms().equals(expected)
+
+
+def test_cafa6_s_layout(world, tmp_path, monkeypatch, capsys):
+    """Other names, no zip, no header in the taxonomy, aspects P F C, terms as annotated."""
+    folder = world(obo_extra=CHILD) / "proteins/datasets"
+    own = tmp_path / "own/Train"
+    own.mkdir(parents=True)
+    (own / "go-basic.obo").write_bytes((folder / "go-basic.obo").read_bytes())
+    rows = ["EntryID\tterm\taspect", "A\tGO:0000005\tF", "B\tGO:0000001\tF"]
+    (own / "train_terms.tsv").write_text("\n".join(rows) + "\n")
+    (own / "train_taxonomy.tsv").write_text("A\t9606\nB\t10090\n")
+    (own / "train_sequences.fasta").write_text(">sp|A|A_HUMAN Some\nMAL\n>sp|B|B_MOUSE\nMK\n")
+    monkeypatch.setenv("DLFB_ASSETS", str(own.parent))
+    terms = dataset.load_terms("MFO")
+    assert terms.values.tolist() == [
+        ["A", "GO:0000001", "MFO"],
+        ["A", "GO:0000005", "MFO"],
+        ["B", "GO:0000001", "MFO"],
+    ]
+    said = "train_terms.tsv: 2 rows as annotated; the terms' ancestors are added."
+    assert said in capsys.readouterr().out
+    assert dataset.load_taxonomy().values.tolist() == [["A", 9606], ["B", 10090]]
+    assert dataset.load_sequences()["EntryID"].tolist() == ["A", "B"]
+    assert dataset.function_table(min_proteins=1, verbose=False)["EntryID"].tolist() == ["A"]
 
 
 def test_a_blank_line_is_counted(world):
     folder = world() / "proteins/datasets"
     with zipfile.ZipFile(folder / "train_terms.tsv.zip", "w") as archive:
         archive.writestr("t.tsv", "EntryID\tterm\taspect\nA\tGO:0000001\tMFO\n\nA\tGO:2\tX\n")
-    with pytest.raises(ValueError, match="line 3: ''"):
+    with pytest.raises(ValueError, match="line 3: .* where a value of EntryID"):
         dataset.load_terms()
 
 
@@ -189,29 +230,8 @@ def test_a_missing_file_and_an_unknown_aspect(tmp_path, monkeypatch, world):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / "elsewhere"))
     for load in (dataset.load_terms, dataset.load_taxonomy, dataset.load_sequences):
-        with pytest.raises(FileNotFoundError, match="There is no train_.*dlfb-provision"):
+        with pytest.raises(FileNotFoundError, match="There is no train_.*DLFB_ASSETS"):
             load()
-
-
-def test_load_truth(world, capsys):
-    root = world()
-    assert dataset.load_truth() is None
-    assert capsys.readouterr().out.startswith("There are no truth files")
-    (root / "proteins/truth").mkdir()
-    tables = {
-        "proteins": "EntryID\tfamily\nA\tNA\n",
-        "sites": "EntryID\tposition\nA\t3\n",
-        "hidden_terms": "EntryID\tterm\taspect\nA\tGO:0000002\tMFO\n",
-    }
-    for name, text in tables.items():
-        if name == "hidden_terms":
-            with pytest.raises(FileNotFoundError, match="hidden_terms.tsv"):
-                dataset.load_truth()
-        (root / f"proteins/truth/{name}.tsv").write_text(text)
-    truth = dataset.load_truth()
-    assert list(truth) == list(tables)
-    assert truth["proteins"]["family"].tolist() == ["NA"]
-    assert truth["sites"]["position"].tolist() == [3]
 
 
 # Names of terms
@@ -315,12 +335,10 @@ def test_function_table_says_what_does_not_join(world, capsys):
     assert table["EntryID"].tolist() == ["A", "B", "C"]
     printed = capsys.readouterr().out
     assert (
-        "1 rows dropped: of proteins that train_taxonomy.tsv.zip lacks "
-        "(1 distinct, first N in train_terms.tsv.zip, line 10)\n"
+        "1 rows dropped: of proteins that train_taxonomy.tsv lacks (1 distinct, first N)\n"
     ) in printed
     assert (
-        "1 rows dropped: of proteins that train_sequences.fasta lacks "
-        "(1 distinct, first S in train_terms.tsv.zip, line 11)\n"
+        "1 rows dropped: of proteins that train_sequences.fasta lacks (1 distinct, first S)\n"
     ) in printed
     assert dataset.function_table(min_proteins=1, verbose=False).equals(table)
     assert not capsys.readouterr().out
@@ -388,6 +406,50 @@ def test_function_table_equals_a_crosstab(pairs, lengths, least, seed):
     assert (table["Length"] == table["Sequence"].str.len()).all()
 
 
+# Proteins of one place
+
+PLACES = """
+[Term]
+id: GO:0005575
+name: cellular_component
+namespace: cellular_component
+
+[Term]
+id: GO:0000010
+name: inner
+namespace: cellular_component
+is_a: GO:0005575
+
+[Term]
+id: GO:0000011
+name: innermost
+namespace: cellular_component
+relationship: part_of GO:0000010
+"""
+
+
+def test_proteins_at(world):
+    at = {"A": (10, 11), "B": (10,), "C": (11,), "D": (11, 2), "E": (11,), "M": (11,)}
+    terms = [(p, f"GO:{n:07d}", "CCO") for p, places in at.items() for n in places]
+    terms += [(p, "GO:0005575", "CCO") for p in at] + [("C", "GO:0000001", "MFO")]
+    lengths = {"A": 5, "B": 3, "C": 6, "D": 5, "E": 7, "M": 5}
+    world(
+        terms=terms,
+        taxonomy=[(p, HUMAN if p != "M" else MOUSE) for p in at],
+        sequences=[(p, "M" * n) for p, n in reversed(lengths.items())],
+        obo_extra=PLACES,
+    )
+    found = dataset.proteins_at("GO:0000011", lengths=(5, 6))
+    # A's other term is an ancestor; D is elsewhere too, E too long, M of a mouse.
+    assert found.values.tolist() == [["A", "M" * 5, 5], ["C", "M" * 6, 6]]
+    assert dataset.proteins_at("GO:0000010", lengths=(1, 9))["EntryID"].tolist() == ["B"]
+    message = "4 proteins of species 9606 have this location, 3 no other, 2 of these have 5 to 6"
+    with pytest.raises(ValueError, match=f"'GO:0000011'.*{message} residues; 3 are needed"):
+        dataset.proteins_at("GO:0000011", lengths=(5, 6), at_least=3)
+    with pytest.raises(KeyError, match="'GO:1' is unknown"):
+        dataset.proteins_at("GO:1")
+
+
 # Splitting
 
 
@@ -439,25 +501,6 @@ def test_split_properties(sequences, fractions, seed, shuffle):
     again = dataset.split_proteins(table.iloc[order], fractions, seed)
     for name in splits:
         pd.testing.assert_frame_equal(again[name], splits[name])
-
-
-@given(n=st.integers(0, 40), size=st.integers(1, 50), seed=st.integers(0, 2**32 - 1))
-def test_batches_hand_out_every_protein_once(n, size, seed):
-    numbers = np.arange(n, dtype=np.float32)
-    ids = np.array([f"P{i}" for i in range(n)], dtype=object)
-    split = dataset.Split(np.stack([numbers] * 3, 1), numbers[:, None], ids, np.array(["GO:1"]))
-    shuffled = split.shuffle(seed)
-    # A protein's vector, targets and id stay together.
-    assert (shuffled.embeddings[:, 2] == shuffled.targets[:, 0]).all()
-    assert shuffled.ids.tolist() == [f"P{int(i)}" for i in shuffled.targets[:, 0]]
-    assert sorted(shuffled.targets[:, 0]) == numbers.tolist()
-    batches = list(shuffled.batch(size).as_numpy_iterator())
-    assert [len(b["target"]) for b in batches] == [size] * (n // size) + [n % size] * (n % size > 0)
-    for name, whole in (("embedding", shuffled.embeddings), ("target", shuffled.targets)):
-        joined = np.concatenate([whole[:0], *(batch[name] for batch in batches)])
-        np.testing.assert_array_equal(joined, whole)
-    whole_ones = list(shuffled.batch(size, drop_remainder=True).as_numpy_iterator())
-    assert [len(batch["target"]) for batch in whole_ones] == [size] * (n // size)
 
 
 def test_split_puts_every_kind_of_group_everywhere():
@@ -514,6 +557,36 @@ def test_split_refuses_an_id_twice():
     table = proteins_of(["A", "B"]).assign(EntryID=["P1", "P1"])
     with pytest.raises(ValueError, match="the protein 'P1' twice"):
         dataset.split_proteins(table)
+
+
+def test_split_keeps_groups_and_sequences_together():
+    table = proteins_of([str(i // 2) for i in range(60)])
+    # Every third protein shares a group with the protein nine places on: chains of both kinds.
+    groups = {p: f"c{i % 9 if i % 3 == 0 else i}" for i, p in enumerate(table["EntryID"])}
+    splits = dataset.split_proteins(table, groups=groups)
+    side = {p: name for name, split in splits.items() for p in split["EntryID"]}
+    assert len(side) == 60 and len(set(side.values())) > 1
+    for key in (table["EntryID"].map(groups), table["Sequence"]):
+        assert (table["EntryID"].map(side).groupby(key.to_numpy()).nunique() == 1).all()
+    # Groups without effect change nothing, in whatever form they come.
+    alone = pd.Series(range(60), index=table["EntryID"])
+    for name, split in dataset.split_proteins(table, groups=alone).items():
+        pd.testing.assert_frame_equal(split, dataset.split_proteins(table)[name])
+    with pytest.raises(ValueError, match="59 proteins have no group, first P00001"):
+        dataset.split_proteins(table, groups={"P00000": 1})
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_split_refuses_what_is_missing(missing):
+    table = proteins_of(["A", "B"])
+    with pytest.raises(ValueError, match="Sequence is missing in 1 rows.*EntryID 'P00001'"):
+        dataset.split_proteins(table.assign(Sequence=["A", missing]))
+    with pytest.raises(ValueError, match="EntryID is missing in 1 rows, first in row 0"):
+        dataset.split_proteins(table.assign(EntryID=[missing, "P"]))
+    with pytest.raises(ValueError, match="no column 'Sequence'"):
+        dataset.split_proteins(table[["EntryID"]])
+    with pytest.raises(ValueError, match="three numbers"):
+        dataset.split_proteins(table, (0.6, 0.2, missing))
 
 
 # Batches
@@ -587,7 +660,7 @@ def test_a_split_of_parts_that_do_not_fit_is_refused():
 
 @pytest.fixture
 def store(monkeypatch):
-    """Stand in for dlfb.proteins.embeddings, which needs torch."""
+    """Tables that seem to have been stored."""
     tables = {}
 
     def load_sequence_embeddings(store_file_prefix, model_checkpoint):
@@ -595,10 +668,7 @@ def store(monkeypatch):
             raise FileNotFoundError(store_file_prefix)
         return tables[store_file_prefix, model_checkpoint]
 
-    module = types.ModuleType("dlfb.proteins.embeddings")
-    module.load_sequence_embeddings = load_sequence_embeddings
-    monkeypatch.setitem(sys.modules, "dlfb.proteins.embeddings", module)
-    monkeypatch.setattr("dlfb.proteins.embeddings", module, raising=False)
+    monkeypatch.setattr("dlfb.proteins.splits.load_sequence_embeddings", load_sequence_embeddings)
 
     def store(
         prefix, model="facebook/esm2_t30_150M_UR50D", sizes=(6, 2, 3), terms=("GO:1", "GO:2")
@@ -638,17 +708,30 @@ def test_build_dataset_as_in_the_book(world, store):
 
 def test_build_dataset_of_another_model_and_place(store, tmp_path):
     tables = store(str(tmp_path / "mine_{}"), "me/model")
-    splits = dataset.build_dataset("me/model", str(tmp_path / "mine"))
+    splits = dataset.build_dataset(str(tmp_path / "mine"), "me/model")
     assert len(splits["test"]) == 3
     with pytest.raises(FileNotFoundError, match="train split by x/y.*mine_train.*06_cafa_dataset"):
-        dataset.build_dataset("x/y", str(tmp_path / "mine"))
+        dataset.build_dataset(tmp_path / "mine", model_checkpoint="x/y")
     key = (str(tmp_path / "mine_test"), "me/model")
     tables[key] = tables[key].rename(columns={"GO:2": "GO:3"})
     with pytest.raises(ValueError, match="test split .* other terms than the train split"):
-        dataset.build_dataset("me/model", str(tmp_path / "mine"))
+        dataset.build_dataset(str(tmp_path / "mine"), "me/model")
     tables[key] = tables[key][["EntryID", "GO:1"]]
-    with pytest.raises(ValueError, match="test split .* 0 columns ME: and 1 columns GO:"):
-        dataset.build_dataset("me/model", str(tmp_path / "mine"))
+    with pytest.raises(ValueError, match="test split .* 0 columns of embeddings and 1 of targets"):
+        dataset.build_dataset(str(tmp_path / "mine"), "me/model")
+
+
+def test_build_dataset_of_labels_of_one_s_own(store, tmp_path):
+    tables = store(str(tmp_path / "x_{}"), "m", terms=("enzyme", "seen in liver"))
+    first = tables[str(tmp_path / "x_train"), "m"]
+    first["enzyme"] = pd.array([1, 0, None, 1, 0, None], dtype="Int8")
+    train = dataset.build_dataset(tmp_path / "x", "m")["train"]
+    assert train.terms.tolist() == ["enzyme", "seen in liver"]
+    assert train.targets.dtype == np.float32
+    np.testing.assert_array_equal(train.targets[:, 0], [1, 0, np.nan, 1, 0, np.nan])
+    first["enzyme"] = list("abcdef")
+    with pytest.raises(ValueError, match="train split .* has targets that are no numbers"):
+        dataset.build_dataset(tmp_path / "x", "m")
 
 
 def test_build_dataset_joins_what_was_stored(tmp_path, use_tiny_checkpoints):
@@ -661,32 +744,8 @@ def test_build_dataset_joins_what_was_stored(tmp_path, use_tiny_checkpoints):
     splits = dataset.split_proteins(table.assign(**{"GO:0000002": [0, 1] * 5}))
     for split, proteins in splits.items():
         dataset.store_sequence_embeddings(proteins, tmp_path / f"x_{split}", tokenizer, model)
-    for split, built in dataset.build_dataset(name, tmp_path / "x").items():
+    for split, built in dataset.build_dataset(tmp_path / "x", name).items():
         assert built.ids.tolist() == splits[split]["EntryID"].tolist()
         assert built.targets[:, 1].tolist() == splits[split]["GO:0000002"].tolist()
         expected = dataset.get_mean_embeddings(splits[split]["Sequence"], tokenizer, model)
         np.testing.assert_allclose(built.embeddings, expected, atol=1e-5)
-
-
-# Importing
-
-
-def test_names_of_the_book_are_lazy(store):
-    loader = sys.modules["dlfb.proteins.embeddings"].load_sequence_embeddings
-    from dlfb.proteins.dataset import load_sequence_embeddings
-
-    assert load_sequence_embeddings is loader
-    with pytest.raises(AttributeError, match="no attribute 'get_bad_embeddings'"):
-        _ = dataset.get_bad_embeddings
-
-
-def test_import_needs_neither_torch_nor_jax():
-    code = """
-import sys
-import dlfb.proteins.dataset
-print(*sorted({"torch", "jax", "sklearn", "scipy", "matplotlib", "obonet"} & set(sys.modules)))
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    assert run.stdout.strip() == ""

@@ -1,7 +1,9 @@
 import gzip
+import io
 import re
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -137,16 +139,88 @@ def test_what_is_not_text_is_refused(value):
 records = st.lists(st.tuples(st.from_regex(r"\A[A-Za-z0-9_.:-]{1,12}\Z"), letters), min_size=1)
 
 
+PACKED = {"plain": lambda data: data, "gzip": gzip.compress, "zip": lambda data: zipped(a=data)}
+
+
+def zipped(**files):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("_MAC_", "__MACOSX/._"), data)
+    return packed.getvalue()
+
+
 @quick
-@given(records, st.integers(1, 30), st.booleans(), st.sampled_from(["\n", "\r\n"]))
-def test_a_fasta_file_gives_back_what_was_written(tmp_path, wanted, width, compressed, newline):
-    text = ""
+@given(records, st.integers(1, 30), st.sampled_from([*PACKED]), st.sampled_from(["\n", "\r\n"]))
+def test_a_fasta_file_gives_back_what_was_written(tmp_path, wanted, width, how, newline):
+    text = newline
     for name, sequence in wanted:
         lines = [sequence[i : i + width] for i in range(0, len(sequence), width)]
         text += newline.join([f">{name} a description > here", *lines, "", ""])
     path = tmp_path / "some.fasta"  # the name tells nothing about compression
-    path.write_bytes(gzip.compress(text.encode()) if compressed else text.encode())
-    assert list(read_fasta(path)) == wanted
+    path.write_bytes(PACKED[how](text.encode("utf-8-sig")))
+    assert list(read_fasta(path)) == wanted  # ids that repeat, too
+
+
+MANY = b"".join(b">p%d\n%s\n" % (i, b"MALWM" * (1 + i % 90)) for i in range(900))
+
+
+@pytest.mark.parametrize("how", ["gzip", "zip"])
+def test_a_damaged_or_cut_file_is_named(tmp_path, how):
+    whole, path = PACKED[how](MANY), tmp_path / "some.fasta.x"
+    for cut in (5, 40, len(whole) // 2, len(whole) - 4):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="some.fasta.x: the file is damaged or cut off"):
+            list(read_fasta(path))
+    for place in range(50, len(whole) - 150, 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="some.fasta.x"):
+            list(read_fasta(path))
+
+
+def test_a_zip_of_one_file_besides_a_mac_s_own(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped(a=b">a\nMA\n", _MAC_a=b"\0\1"))
+    assert list(read_fasta(path)) == [("a", "MA")]
+    path.write_bytes(zipped(a=b">a\nMA\n", b=b">b\nMA\n"))
+    with pytest.raises(ValueError, match="a.zip: a zip of one file is wanted, not of 2"):
+        list(read_fasta(path))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(">a\nMA\n".encode("utf-16"), "UTF-16"), (bytes(range(256)) * 9, "no")]
+)
+@pytest.mark.parametrize("how", [*PACKED])
+def test_utf_16_and_what_is_no_text(tmp_path, data, kind, how):
+    path = tmp_path / "a.fasta"
+    path.write_bytes(PACKED[how](data))
+    with pytest.raises(ValueError, match=f"a.fasta: this is {kind} text. Save it as UTF-8"):
+        list(read_fasta(path))
+
+
+def test_bad_records_can_be_left_out_with_a_warning_that_names_them(tmp_path):
+    path = tmp_path / "a.fasta"
+    path.write_text(">a\nMA\n>b\nMJ\n>c\n\n>\nMA\n>d\nMB\n")
+    with pytest.warns(UserWarning) as warned:
+        assert list(read_fasta(path, on_error="skip")) == [("a", "MA"), ("d", "MB")]
+    told = [str(w.message) for w in warned]
+    for message, wanted in zip(
+        told, ["2 .b.: the letter 'J' at position 2", "3 .c.: .* empty", "4: .* no id"], strict=True
+    ):
+        assert re.match(f"Record left out. a.fasta, record {wanted}", message)
+    path.write_text(">b\nMJ\n")
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no sequence that can be read"):
+        list(read_fasta(path, "skip"))
+    with pytest.raises(ValueError, match="on_error='ignore'; choose 'stop' or 'skip'"):
+        list(read_fasta(path, "ignore"))
+
+
+@pytest.mark.parametrize(
+    ("letter", "hint"), [("J", "write L or I instead, or X"), ("-", "gaps"), ("j", "X for unknown")]
+)
+def test_a_letter_that_is_often_met_comes_with_a_way_out(letter, hint):
+    with pytest.raises(ValueError, match=f"p: the letter '{letter}' at position 3 .*{hint}"):
+        clean_sequence(f"ma{letter}l", "p")
 
 
 def test_uniprot_headers_give_the_accession(tmp_path):
@@ -161,7 +235,7 @@ def test_fasta_is_streamed(tmp_path):
     reader = read_fasta(path)
     assert next(reader) == ("one", "MAL")
     with pytest.raises(
-        ValueError, match=r"a.fasta, record 'two' \(line 3\): the letter '1' at pos"
+        ValueError, match=r"a.fasta, record 2 \(two\): the letter '1' at position 2"
     ):
         next(reader)
 
@@ -170,9 +244,9 @@ def test_fasta_is_streamed(tmp_path):
     ("text", "message"),
     [
         ("", "holds no sequence"),
-        ("EntryID\tterm\n", "line 1: a FASTA file begins with"),
-        (">\nMAL\n", "line 1: this record has no id"),
-        (">a\n>b\nM\n", "record 'a' .line 1.: the sequence is empty"),
+        ("EntryID\tterm\n", "a FASTA file begins with a line '>id', but this begins with 'EntryID"),
+        (">\nMAL\n", "record 1: this record has no id"),
+        (">a\n>b\nM\n", "record 1 .a.: the sequence is empty"),
     ],
 )
 def test_broken_fasta_is_named(tmp_path, text, message):
@@ -183,7 +257,7 @@ def test_broken_fasta_is_named(tmp_path, text, message):
 
 
 def test_a_missing_fasta_file_is_a_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="There is no file"):
         next(read_fasta(tmp_path / "none.fasta"))
 
 
