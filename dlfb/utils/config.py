@@ -11,17 +11,12 @@ def configure_figures_and_table_display(max_rows: int = 12, max_columns: int = 1
 
     Figures get colours that colour-blind readers can tell apart, letters that can be read
     at the page's width, no frame at the top and right, and in a notebook twice the
-    resolution. Tables are kept to the width of the page.
+    resolution. ``matplotlib.rcdefaults()`` and ``pandas.reset_option("display")`` undo it.
 
     Parameters
     ----------
     max_rows, max_columns : int
-        The most rows and columns of a table that are shown; a longer one is
-        cut in the middle.
-
-    Notes
-    -----
-    ``matplotlib.rcdefaults()`` and ``pandas.reset_option("display")`` undo it.
+        The most rows and columns of a table that are shown; a longer one is cut in the middle.
     """
     import matplotlib as mpl
     import pandas as pd
@@ -33,30 +28,25 @@ def configure_figures_and_table_display(max_rows: int = 12, max_columns: int = 1
             "axes.spines.top": False,
             "axes.titlesize": 12,
             "axes.labelsize": 11,
-            "figure.autolayout": False,
             "figure.constrained_layout.use": True,
             "figure.dpi": 96,
             "figure.figsize": (7, 4),
             "font.size": 11,
-            "image.cmap": "viridis",
             "legend.frameon": False,
             "savefig.dpi": 192,
-            "svg.hashsalt": "dlfb",  # the same picture gives the same file
             "xtick.labelsize": 10,
             "ytick.labelsize": 10,
         }
     )
-    pd.set_option("display.max_rows", max_rows)
-    pd.set_option("display.min_rows", min(10, max_rows))
-    pd.set_option("display.max_columns", max_columns)
-    pd.set_option("display.max_colwidth", 50)
-    pd.set_option("display.width", 100)
-    pd.set_option("display.precision", 3)
+    shown = {"max_rows": max_rows, "min_rows": min(10, max_rows), "max_columns": max_columns}
+    shown |= {"max_colwidth": 50, "width": 100, "precision": 3}
+    for name, value in shown.items():
+        pd.set_option(f"display.{name}", value)
 
     # IPython is not imported where it isn't running.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    if shell is not None and hasattr(shell, "kernel"):
+    if hasattr(shell, "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("retina")

@@ -1,4 +1,4 @@
-"""Figures of how a model learns and of how good it is (notebooks 06 to 08).
+"""Figures of how a model learns and of how good it is (notebooks 07 and 08).
 
 The functions know frames and numbers only; what an axis is called is for the page to say.
 Each returns a figure, six inches wide so that its text stays readable on a phone, with
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import seaborn as sns
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
@@ -23,10 +23,7 @@ DEFAULT_SPLIT_COLORS = {"train": "#0072B2", "valid": "#D55E00", "test": "#009E73
 # The model first, in the colour of the validation set; its rivals in none that is a split's.
 _SERIES = ("#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#999999", "#000000")
 _MARKERS = "osD^vP"
-_LINES = {"train": "--", "valid": "-", "test": "-."}
 _WIDTH = 6.0
-_STEPS = (1, 2, 5, 10)  # ticks at round numbers
-_NUMBER = StrMethodFormatter("{x:,.0f}")
 
 
 def plot_history(
@@ -51,26 +48,36 @@ def plot_history(
     Returns
     -------
     Figure
-        Two panels to a row; of an odd number the loss takes the first row. Metrics run from 0
-        to 1, so that panels can be compared; where a metric is NaN there is a gap.
+        Two panels to a row. Metrics run from 0 to 1, so that panels can be compared.
     """
-    frames = {split: pd.DataFrame(entries) for split, entries in history.items()}
-    if names is None:
-        found = dict.fromkeys(name for frame in frames.values() for name in frame.columns)
-        names = [name for name in found if name not in ("step", "loss")]
-    figure, axes = _panels(1 + len(names))
-    for ax, name in zip(axes, ["loss", *names], strict=True):
-        _draw_metric(ax, frames, name)
+    frames = [pd.DataFrame(entries).assign(split=split) for split, entries in history.items()]
+    table = pd.concat(frames, ignore_index=True)
+    names = ["loss", *(table.columns.drop(["step", "loss", "split"]) if names is None else names)]
+    rows, columns = (len(names) + 1) // 2, min(len(names), 2)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(_WIDTH, 0.4 + 2.2 * rows), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat[len(names) :]:
+        ax.remove()
+    for ax, name in zip(axes.flat, names, strict=False):
+        sns.lineplot(
+            table, x="step", y=name, hue="split", style="split", palette=DEFAULT_SPLIT_COLORS,
+            markers=["o", "s", "D"][: len(history)], markersize=5, lw=2, ax=ax,
+            legend="auto" if name == "loss" else False,
+        )  # fmt: skip
         ax.set_title((labels or {}).get(name, name), loc="left")
+        ax.set(ylabel="", xlim=(0, None), **({} if name == "loss" else {"ylim": (-0.03, 1.03)}))
+        ax.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), integer=True))
         if best is not None:
-            step = frames["valid"].set_index("step")[best].idxmax()
+            step = table[table["split"] == "valid"].set_index("step")[best].idxmax()
             ax.axvline(step, color="#8C8C8C", lw=1, ls=":", zorder=0)
     if best is not None:
-        axes[0].annotate(
+        axes[0, 0].annotate(
             f"best: step {step}", (step, 1), (-4, -4), textcoords="offset points", rotation=90,
-            xycoords=("data", "axes fraction"), ha="right", va="top", color="#555555", fontsize=9,
+            xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=9,
         )  # fmt: skip
-    axes[0].legend(frameon=False)
+    sns.move_legend(axes[0, 0], "best", title=None, frameon=False)
+    sns.despine(figure)
     return figure
 
 
@@ -89,8 +96,7 @@ def plot_heat_maps(
     Parameters
     ----------
     targets, probs : array or DataFrame of shape (N, T)
-        Truth as 0/1, and scores from 0 to 1. The names of a frame's rows and columns become
-        ticks that aren't drawn: `dlfb.utils.hover.show` reads them out.
+        Truth as 0/1, and scores from 0 to 1.
     titles, xlabel, ylabel, label : str
         What the two, their columns, rows and cells are.
     max_rows, max_columns : int
@@ -101,27 +107,24 @@ def plot_heat_maps(
     -------
     Figure
         Columns run from the most frequent to the rarest; rows that share the most frequent
-        columns stand together. The colour scale is stretched at its low end.
+        columns are together. The colour scale is stretched at its low end.
     """
-    named = pd.DataFrame(targets)
-    targets, probs = named.to_numpy(), np.asarray(probs)
+    targets, probs = np.asarray(targets), np.asarray(probs)
     columns = np.argsort(-targets.sum(axis=0), kind="stable")[:max_columns]
     rows = np.lexsort(1 - targets[:, columns[::-1]].T)
     if len(rows) > max_rows:
         rows = rows[np.linspace(0, len(rows) - 1, max_rows).round().astype(int)]
     figure, axes = plt.subplots(1, 2, figsize=(_WIDTH, 5.2), layout="constrained", sharey=True)
     for ax, matrix, title in zip(axes, (targets, probs), titles, strict=True):
-        image = ax.imshow(
-            matrix[np.ix_(rows, columns)], cmap="cividis", norm=PowerNorm(0.6, 0, 1),
-            aspect="auto", interpolation="nearest",
+        sns.heatmap(
+            matrix[np.ix_(rows, columns)], ax=ax, cmap="cividis", norm=PowerNorm(0.6, 0, 1),
+            cbar=False, xticklabels=False, yticklabels=False, rasterized=True,
         )  # fmt: skip
         ax.set_title(title, loc="left")
-        ax.set_xticks(range(len(columns)), named.columns[columns])
-        ax.set_yticks(range(len(rows)), named.index[rows])
-        ax.tick_params(length=0, labelbottom=False, labelleft=False)
         ax.set_xlabel(f"{len(columns)} {xlabel}")
     axes[0].set_ylabel(f"{len(rows)} {ylabel}")
-    bar = figure.colorbar(image, ax=axes, location="bottom", aspect=40, label=label)
+    bar = figure.colorbar(axes[0].collections[0], ax=axes, location="bottom", aspect=40)
+    bar.set_label(label)
     bar.set_ticks([0, 0.1, 0.25, 0.5, 1])
     return figure
 
@@ -134,7 +137,7 @@ def plot_trend(
     Parameters
     ----------
     x, y : array or Series of shape (N,)
-        Points; those with NaN, or `x` not above 0, are left out.
+        Points; those with NaN, or `x` not above 0, can't be drawn.
     xlabel, ylabel : str
         What they are.
     bins : int
@@ -146,23 +149,20 @@ def plot_trend(
     """
     columns = {"x": x, "y": y} | ({} if reference is None else {"reference": reference})
     table = pd.DataFrame({name: np.asarray(values, float) for name, values in columns.items()})
-    table = table[(table["x"] > 0) & table["y"].notna()].sort_values("x", kind="stable")
     figure, ax = plt.subplots(figsize=(_WIDTH, 4.2), layout="constrained")
-    # In the order given, so that names can be given in that order, too; NaN is not drawn.
-    ax.scatter(x, y, s=22, color=_SERIES[0], alpha=0.5, linewidths=0)
+    # All points in the order given, so that names can be given in that order, too.
+    ax.scatter(table["x"], table["y"], s=22, color=_SERIES[0], alpha=0.5, linewidths=0)
+    table = table[(table["x"] > 0) & table["y"].notna()].sort_values("x", kind="stable")
     medians = table.groupby(pd.qcut(table["x"], bins, duplicates="drop"), observed=True).median()
     ax.plot(medians["x"], medians["y"], color="black", lw=2.5, marker="o", label="median of a bin")
     if reference is not None:
-        ax.plot(
-            table["x"], table["reference"], color="#666666", lw=1.5, ls="--", label=reference_label
-        )
-    ax.set_xscale("log")
+        ax.plot(table["x"], table["reference"], color="#808080", ls="--", label=reference_label)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log", ylim=(-0.02, 1.02))
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(_NUMBER)
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.02, 1.02))
     ax.legend(frameon=False)
-    _tidy(ax)
+    sns.despine(figure)
     return figure
 
 
@@ -181,7 +181,7 @@ def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) 
     figure, ax = plt.subplots(figsize=(_WIDTH, 1.4 + 0.44 * n), layout="constrained")
     place = np.arange(n)
     ax.hlines(place, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
-    # Points of one value would hide each other: each method stands a little lower.
+    # Points of one value would hide each other: each method is drawn a little lower.
     for i, method in enumerate(table.columns):
         ax.scatter(
             table[method], place + 0.11 * max(0, i - 1), s=80 if i == 0 else 40, label=method,
@@ -192,48 +192,12 @@ def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) 
     for row, name in enumerate(table.index):
         short = textwrap.shorten(str(name), 72, placeholder=" ...")
         ax.text(0, row - 0.33, short, va="center", transform=ax.get_yaxis_transform(), fontsize=10)
-    ax.set_ylim(n - 0.5, -0.75)
-    ax.set_xlim(left=min(0, ax.get_xlim()[0]))
-    ax.set_yticks([])
-    ax.set_xlabel(xlabel)
-    _tidy(ax)
-    ax.spines["left"].set_visible(False)
-    ax.grid(axis="x", color="#E6E6E6", lw=0.8)
+    ax.set(ylim=(n - 0.5, -0.75), xlim=(min(0, ax.get_xlim()[0]), None), yticks=[], xlabel=xlabel)
+    sns.despine(figure, left=True)
+    ax.grid(axis="x", color="#808080", alpha=0.25, lw=0.8)
     ax.legend(
         loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=2, frameon=False, handletextpad=0.2
     )
     if title is not None:
         figure.suptitle(textwrap.fill(title, 60), x=0.01, ha="left")
     return figure
-
-
-def _panels(n: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with n axes, two to a row, after a wide one if n is odd."""
-    rows = (n + 1) // 2
-    figure = plt.figure(figsize=(_WIDTH, 0.4 + 2.2 * rows), layout="constrained")
-    grid = figure.add_gridspec(rows, 2)
-    cells = [grid[0, :]] if n % 2 else [grid[0, 0], grid[0, 1]]
-    cells += [grid[row, column] for row in range(1, rows) for column in (0, 1)]
-    axes = [figure.add_subplot(cell) for cell in cells]
-    for ax in axes[-2:]:
-        ax.set_xlabel("step")
-    return figure, axes
-
-
-def _draw_metric(ax: Axes, frames: Mapping[str, pd.DataFrame], name: str) -> None:
-    """Draw one metric of every split that has it."""
-    for split, frame in frames.items():
-        if name in frame:
-            ax.plot(
-                frame["step"], frame[name], _LINES.get(split, "-"), label=split, lw=2,
-                color=DEFAULT_SPLIT_COLORS.get(split, "black"), marker="o", ms=4,
-            )  # fmt: skip
-    if name != "loss":
-        ax.set_ylim(-0.03, 1.03)
-    ax.set_xlim(left=0)
-    ax.xaxis.set_major_locator(MaxNLocator(4, steps=_STEPS, integer=True))
-    _tidy(ax)
-
-
-def _tidy(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)

@@ -34,14 +34,14 @@ def test_a_stored_viewer_is_taken_apart():
 
 @pytest.fixture
 def config():
-    return SimpleNamespace(html_js_files=["hover.js", "viewers.js"], html_static_path=["_static"])
+    return SimpleNamespace(html_js_files=["other.js", "viewers.js"], html_static_path=["_static"])
 
 
 def test_the_site_serves_3dmol(config, monkeypatch):
     monkeypatch.setattr(npm, "fetch", lambda name: f"the folder of {name}")
     viewers.take_3dmol(None, config)
     assert config.html_static_path == ["_static", "the folder of 3dmol"]
-    assert config.html_js_files == ["hover.js"]
+    assert config.html_js_files == ["other.js"]
 
 
 def test_a_site_without_3dmol_is_one_unless_it_is_published(config, monkeypatch, capsys):

@@ -33,17 +33,6 @@ def test_calling_it_twice_is_calling_it_once(settings_put_back):
     assert dict(mpl.rcParams) == once
 
 
-def test_figures_can_still_be_saved(settings_put_back, tmp_path):
-    from matplotlib import pyplot as plt
-
-    configure_figures_and_table_display()
-    figure, ax = plt.subplots()
-    ax.plot([1, 2])
-    figure.savefig(tmp_path / "a.svg")
-    plt.close(figure)
-    assert (tmp_path / "a.svg").stat().st_size > 1000
-
-
 def test_importing_it_changes_nothing():
     code = """
 import matplotlib as mpl, pandas as pd

@@ -1,10 +1,37 @@
 import functools
+import re
+import subprocess
 import sys
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from matplotlib import pyplot as plt
 
 from dlfb.utils import display as shown
-from dlfb.utils.display import display, print_short_dict, progress
+from dlfb.utils.display import display, named_svg, print_short_dict, progress, show
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def in_a_notebook():
+    InteractiveShell.instance()
+    yield
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def scatter():
+    """A figure of two scatter plots, of 3 and 2 points, the second of several colours."""
+    figure, ax = plt.subplots()
+    ax.scatter([1, 2, 3], [1, 2, 1], color="black", label="one")
+    ax.scatter([1, 2], [3, 3], c=["red", "blue"], s=[20, 50])
+    ax.legend(title="<b>", frameon=False)
+    yield figure
+    plt.close("all")
 
 
 def teach(x):
@@ -51,43 +78,99 @@ def test_wrapped_functions_show_what_was_written(capsys):
         assert capsys.readouterr().out.startswith("def teach(x):")
 
 
-@pytest.mark.parametrize("thing", [3, "text", len, [1, 2], Page()])
+@pytest.mark.parametrize("thing", [3, "text", len, (1, 2), Page()])
 def test_other_things_are_printed(capsys, thing):
     display(thing)
     assert capsys.readouterr().out == f"{thing}\n"
 
 
-def test_a_notebook_gets_highlighted_markdown(capsys, monkeypatch):
-    from IPython.core.interactiveshell import InteractiveShell
-    from IPython.utils.capture import capture_output
-
-    shell = InteractiveShell.instance()
-    try:
-        with capture_output() as captured:
-            display(teach)
-            display(3)
-        source, number = captured.outputs
-        assert source.data["text/markdown"].startswith("```python\ndef teach(x):")
-        assert source.data["text/markdown"].endswith("return 2 * x\n```")
-        assert source.data["text/plain"].startswith("def teach(x):")
-        assert number.data["text/plain"] == "3"
-    finally:
-        InteractiveShell.clear_instance()
-        del shell
+def test_a_list_is_shown_entry_by_entry(capsys):
+    display([teach, 3])
+    assert capsys.readouterr().out.splitlines()[-2:] == ["    return 2 * x", "3"]
 
 
-def test_a_fence_in_the_source_does_not_end_the_block(monkeypatch):
-    from IPython.core.interactiveshell import InteractiveShell
-    from IPython.utils.capture import capture_output
+def test_a_notebook_gets_highlighted_markdown(in_a_notebook):
+    with capture_output() as captured:
+        display(teach)
+        display(3)
+    source, number = captured.outputs
+    assert source.data["text/markdown"].startswith("```python\ndef teach(x):")
+    assert source.data["text/markdown"].endswith("return 2 * x\n```")
+    assert source.data["text/plain"].startswith("def teach(x):")
+    assert number.data["text/plain"] == "3"
 
+
+def test_a_fence_in_the_source_does_not_end_the_block(in_a_notebook, monkeypatch):
     monkeypatch.setattr(shown, "_source_of", lambda thing: 'x = "```"\n')
-    InteractiveShell.instance()
-    try:
-        with capture_output() as captured:
-            display(teach)
-        assert captured.outputs[0].data["text/markdown"] == '`````python\nx = "```"\n`````'
-    finally:
-        InteractiveShell.clear_instance()
+    with capture_output() as captured:
+        display(teach)
+    assert captured.outputs[0].data["text/markdown"] == '`````python\nx = "```"\n`````'
+
+
+def titles(svg):
+    """What a pointer is told over each mark, by the mark's horizontal place, in order."""
+    marks = ElementTree.fromstring(svg).iter()
+    return [mark.find(f"{SVG}title").text for mark in marks if mark.find(f"{SVG}title") is not None]
+
+
+def test_each_point_says_its_name(scatter):
+    names = ["A&B", "<script>alert(1)</script>", 'id="x" url(#y)', "D", 5]
+    svg = named_svg(scatter, names)
+    assert titles(svg) == [*names[:4], "5"]
+    assert "<script" not in svg and "<style" not in svg
+    # The mark that says it is where the point is: of a row from left to right.
+    marks = [m for m in ElementTree.fromstring(svg).iter(f"{SVG}use") if len(m)][:3]
+    assert sorted(marks, key=lambda mark: float(mark.get("x"))) == marks
+    assert svg == named_svg(scatter, names)
+
+
+def test_one_name_may_serve_a_thing_in_every_scatter_plot():
+    figure, axes = plt.subplots(1, 2)
+    for ax in axes:
+        ax.scatter([1, np.nan, 3], [1, 2, 3])
+    assert titles(named_svg(figure, ["a", "not drawn", "c"])) == ["a", "c", "a", "c"]
+    plt.close(figure)
+
+
+def test_two_drawings_share_no_id_and_refer_to_their_own(scatter):
+    one = named_svg(scatter, "abcde")
+    scatter.axes[0].set_title("another")
+    other = named_svg(scatter, "abcde")
+    ids, others = (set(re.findall(r' id="([^"]+)"', svg)) for svg in (one, other))
+    assert ids and not ids & others
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', one)) <= ids
+
+
+def test_drawings_suit_a_dark_page(scatter):
+    svg = named_svg(scatter, "abcde")
+    assert "#000000" not in svg and "currentColor" in svg
+    assert "fill: #ffffff" not in svg  # no white ground
+
+
+@pytest.mark.parametrize("names", [[], ["a"], "abcd", "abcdef"])
+def test_names_that_do_not_fit_are_refused(scatter, names):
+    with pytest.raises(ValueError, match=rf"{len(names)} names, but .* have 3 \+ 2 points"):
+        show(scatter, names)
+
+
+def test_figures_without_points_or_with_points_outside_are_refused(scatter):
+    scatter.axes[0].set_xlim(0, 0.001)
+    with pytest.raises(ValueError, match="outside the picture. Widen the axes' limits"):
+        named_svg(scatter, "abcde")
+    empty, _ = plt.subplots()
+    with pytest.raises(ValueError, match="0 names, but .* have no points"):
+        named_svg(empty, [])
+
+
+def test_a_notebook_gets_one_output_with_drawing_and_picture(scatter, in_a_notebook):
+    with capture_output() as captured:
+        show(scatter, "abcde")
+    (output,) = captured.outputs
+    assert set(output.data) == {"text/html", "image/png", "text/plain"}
+    assert output.data["text/html"].startswith("<svg ")
+    assert output.data["image/png"].startswith("iVBOR")
+    assert 500 < output.metadata["image/png"]["width"] < 700
+    assert not plt.fignum_exists(scatter.number)
 
 
 def test_a_short_dict_is_printed_whole(capsys):
@@ -132,8 +215,10 @@ def test_progress_goes_to_stderr_and_can_be_silenced(capsys, monkeypatch):
 
 
 def test_importing_it_imports_no_ipython():
-    import subprocess
-
-    code = "import sys, dlfb.utils.display as d; d.display(3); print('IPython' in sys.modules)"
+    code = """
+import sys, dlfb.utils.display as d
+d.display(3)
+print({"IPython", "matplotlib", "numpy"} & set(sys.modules))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "3\nFalse\n"
+    assert done.stdout == "3\nset()\n"
