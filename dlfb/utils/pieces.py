@@ -14,11 +14,20 @@ from typing import Any
 
 import pandas as pd
 
-from dlfb.utils.store import Damaged, Newer, replacing, set_aside
+from dlfb.utils.store import Damaged, replacing
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _DIGITS = 16  # of the checksum, in a name
+
+
+class Newer(ValueError):
+    """A file written by a later version of dlfb."""
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file."""
+    return path.replace(path.with_name(f"{path.name}.damaged"))
 
 
 def write_piece(folder: Path, stem: str, table: pd.DataFrame) -> str:

@@ -2,77 +2,62 @@
 
 >>> state, metrics = restorable(train)(state, splits, store_path=assets("proteins/models/mlp"))
 
-The first call trains; later ones, in any process, restore what it returned, bit for
-bit, in milliseconds. *The same* means the same function and version, and equal
-content of every argument, defaults included. If anything else is asked, the result
-is computed anew, and one line says what differed. The first computing and a plain
-restoring print nothing, so that a page's outputs do not depend on the cache.
+The first call trains; later ones, in any process, restore what it returned. *The same* means the
+same function and equal content of every argument, defaults included. If anything else is asked,
+the result is computed anew, and one line says what differed. The first computing and a plain
+restoring print nothing, so that a page's outputs do not depend on what is kept.
 
-What a function reads besides its arguments (files, globals, the code of other
-modules) is not seen. Pass it as an argument, or raise the function's `version`.
+A function counts as the source text of its file, so that an edit of it or of any helper beside it
+computes anew, even of a comment; in a notebook, as its code and that of the functions and classes
+of the notebook that it names. What it reads besides (files, global values, other modules) is not
+seen: pass it as an argument, or raise the function's `version`.
 """
 
 import functools
 import inspect
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from dlfb.utils import packing, store
-from dlfb.utils.fingerprint import fingerprint, function_fingerprint
+from dlfb.utils import store
+from dlfb.utils.fingerprint import fingerprint
 
-__all__ = ["fingerprint", "load", "restorable", "save"]
-
-
-class _Look(NamedTuple):
-    """What was found at a path: perhaps the result, and what there is to say about it."""
-
-    found: bool = False
-    value: Any = None
-    say: str | None = None
-    damaged: str | None = None
-    newer: str | None = None
+__all__ = ["fingerprint", "kept", "load", "restorable", "save"]
 
 
 def restorable(function: Callable | None = None, *, version: Any = None) -> Callable:
     """Give a function the keyword arguments ``store_path`` and ``force``.
 
-    Used as ``restorable(train)(..., store_path=path)`` or as a decorator. With a
-    ``store_path``, the result is kept in that file (``.dlfb`` is appended) and
-    restored when the same is asked again; ``force=True`` computes it anew. Without
-    one, the function is just called. Its name, documentation and signature stay.
-
-    Results may hold arrays (NumPy, JAX, torch), pandas tables, numbers, text, and
-    lists, tuples, dicts and sets of these. A trained state, such as
-    flax's ``TrainState`` or an optimiser's state, is restored into the state of the
-    same structure that was passed as an argument.
+    Used as ``restorable(train)(..., store_path=path)`` or as a decorator. With a ``store_path``
+    the result is kept in that file (``.dlfb`` is appended) and restored when the same is asked
+    again; ``force=True`` computes it anew. Results may hold arrays of numbers, tables, numbers,
+    text, and lists, tuples and dicts of these; a trained state, such as flax's ``TrainState``,
+    comes back as one like that was passed.
 
     Parameters
     ----------
     function : callable
         What is slow. It should return the same for the same arguments.
     version : str or int, optional
-        What counts as the version of `function`. By default its code, with that of
-        the functions of its module that it calls, so that editing them computes anew.
+        What counts in place of the function's source.
 
     Raises
     ------
     TypeError
-        If `function` has such a keyword of its own; and, when called with a
-        ``store_path``, if an argument can't be fingerprinted. The error names it.
-
-    Notes
-    -----
-    Two processes that ask at once compute once: the other waits. A damaged file is
-    set aside as ``*.damaged``, and a file without a key (:func:`save`) is taken as it
-    is; both are said in a line. A file in the format of a later dlfb is left alone:
-    the result is computed, and not kept. What can't be kept is returned with a warning.
+        If `function` has such a keyword of its own; and, when called with a ``store_path``, if an
+        argument can't be fingerprinted. The error names it.
     """
     if function is None:
         return functools.partial(restorable, version=version)
     signature = inspect.signature(function)
     name = getattr(inspect.unwrap(function), "__qualname__", repr(function))
+    if taken := {"store_path", "force"} & set(signature.parameters):
+        raise TypeError(
+            f"restorable({name}): the function has a parameter {taken.pop()!r} of its own, which "
+            "restorable would add. Give it another name."
+        )
 
     @functools.wraps(function)
     def wrapper(*args, store_path=None, force=False, **kwargs):
@@ -80,107 +65,125 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
             return function(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        key = _key(function, name, version, bound.arguments)
-        like = dict(bound.arguments)  # Where a result may borrow the types of its states from.
-        path = store.store_file(store_path)
-        look = _Look() if force else _look(path, key, like, name)
-        if not look.found:
-            with store.locked(path):
-                if not force:  # Another process may have computed it while this one waited.
-                    look = _look(path, key, like, name)
-                if not look.found:
-                    _say_why(look, path, name)
-                    value = function(*args, **kwargs)
-                    if not look.newer:
-                        _keep(value, path, key, like, name)
-                    return value
-        if look.say:
-            print(look.say)
-        return look.value
+        what, own = ("version", version) if version is not None else ("code", function)
+        key = {"function": name, f"the function's {what}": fingerprint(own, f"{name}()'s {what}")}
+        for argument, value in bound.arguments.items():
+            about = f"the argument {argument!r}"
+            key[about] = fingerprint(value, f"{name}(): {about}")
+        # Where a result may borrow the types of its states from.
+        like = dict(bound.arguments)
+        return kept(store_path, key, lambda: function(*args, **kwargs), like, force)
 
-    wrapper.__signature__ = _with_keywords(signature, name)
+    last = [p for p in signature.parameters.values() if p.kind == p.VAR_KEYWORD]
+    others = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(keyword, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for keyword, default in {"store_path": None, "force": False}.items()
+    ]
+    wrapper.__signature__ = signature.replace(parameters=[*others, *added, *last])
     return wrapper
 
 
-def save(value: Any, path: str | Path) -> Path:
-    """Keep a value at `path`, without a key: for results that are handed to others.
+def kept(
+    path: str | os.PathLike,
+    key: dict[str, str],
+    compute: Callable[[], Any],
+    like: Any = None,
+    force: bool = False,
+) -> Any:
+    """Return what is kept at `path` under `key`, or else compute and keep it.
 
-    :func:`restorable` takes such a file as it is and says that it was not checked. The
-    file's path is returned. What can't be kept exactly is a ``TypeError``.
-    """
-    file = store.store_file(path)
-    tree, arrays = packing.pack(value)
-    with store.locked(file):
-        store.write(file, tree, arrays, key=None)
-    return file
-
-
-def load(path: str | Path, like: Any = None) -> Any:
-    """Return what is kept at `path`, whatever was asked to make it.
+    Two processes that ask at once compute once: the other waits. One line says why where a result
+    is there and is not taken. A damaged file is renamed to ``*.damaged``; what can't be kept (a
+    full disk, a read-only folder) is returned all the same, with a warning.
 
     Parameters
     ----------
-    path : str or Path
-        Where :func:`save` or a restorable function kept it.
+    path : str or path
+        The file; ``.dlfb`` is appended.
+    key : dict
+        What is asked: under ``"function"`` the name of what computes it, and else what people call
+        a part of it, with that part's fingerprint.
+    compute : callable
+        What computes the result, without arguments.
     like : object, optional
-        A state to restore a state into, of the same structure, or a container with one.
+        Trained states, or containers of such, from which a state in the result takes its type.
+    force : bool
+        Compute it whether it is there or not.
+    """
+    path, name = store.store_file(path), f"{key['function']}()"
+    with store.locked(path):
+        found, value = (False, None) if force else _look(path, key, like, name)
+        if not found:
+            value = compute()
+            try:
+                store.write(path, value, key, like)
+            except Exception as error:  # whatever goes wrong, what was computed must not be lost
+                warnings.warn(
+                    f"The result of {name} is returned but could not be kept at {path}: {error}",
+                    stacklevel=3,
+                )
+    return value
+
+
+def save(value: Any, path: str | os.PathLike) -> Path:
+    """Keep a value at `path` without a key, to be handed to others; return the file's path.
+
+    :func:`restorable` takes such a file as it is and says that it was not checked.
+    """
+    path = store.store_file(path)
+    with store.locked(path):
+        store.write(path, value, like=value)
+    return path
+
+
+def load(path: str | os.PathLike, like: Any = None) -> Any:
+    """Return what is kept at `path`, whatever was asked to make it.
+
+    `like` is a state to restore a state into, of the same form, or a container with one.
 
     Raises
     ------
     FileNotFoundError
         If nothing is kept there.
     ValueError
-        If the file is damaged, of a later format, or needs a state in `like`.
+        If the file is damaged, or needs a state in `like`.
     """
-    file = store.store_file(path)
+    path = store.store_file(path)
     try:
-        record = store.read(file)
-        return _unpacked(record, like)
-    except (store.Damaged, store.Newer, packing.Unfit) as error:
-        raise ValueError(f"The result kept at {file} can't be loaded: {error}.") from error
+        return store.read(path).value(like)
+    except store.Damaged as error:
+        raise ValueError(f"The result kept at {path} can't be loaded: {error}.") from error
 
 
-def _key(function: Callable, name: str, version: Any, arguments: dict[str, Any]) -> dict:
-    if version is None:
-        asked = {"code": function_fingerprint(function, f"The function {name}()")}
-    else:
-        asked = {"version": fingerprint(version, f"The version of {name}()")}
-    values = {
-        argument: fingerprint(value, f"{name}(): the argument {argument!r}")
-        for argument, value in arguments.items()
-    }
-    return {"function": f"{function.__module__}.{name}", **asked, "arguments": values}
-
-
-def _look(path: Path, key: dict, like: Any, name: str) -> _Look:
-    """Look for the result at `path`, and change nothing."""
+def _look(path: Path, key: dict, like: Any, name: str) -> tuple[bool, Any]:
+    """Return whether the result is at `path`, and the result; say what there is to say."""
     try:
         record = store.read(path)
+        # Before anything is unpacked: a result of another function is whole, and not damaged.
         if record.key is not None and record.key != key:
-            return _Look(say=f"{name}() is computed anew: {_difference(record.key, key, path)}")
-        value = _unpacked(record, like)
+            print(f"{name} is computed anew: {_difference(record.key, key, path)}")
+            return False, None
+        value = record.value(like)
     except FileNotFoundError:
-        return _Look()
-    except store.Newer as error:
-        return _Look(newer=str(error))
-    except (store.Damaged, packing.Unfit) as error:
-        return _Look(damaged=str(error))
+        return False, None
+    except store.Damaged as error:
+        where = f"It was set aside as {path.name}.damaged"
+        try:
+            os.replace(path, f"{path}.damaged")
+        except OSError as why:
+            where = f"It could not be set aside ({why})"
+        print(f"The result at {path} can't be used: {error}. {where}, and {name} is run.")
+        return False, None
     except OSError as error:
-        return _Look(say=f"{name}() is computed anew: {path} could not be read ({error}).")
-    unchecked = (
-        f"{name}() was not run: its result was taken from {path}, which has no fingerprint, so it "
-        "was not checked that it belongs to these arguments."
-    )
-    return _Look(found=True, value=value, say=unchecked if record.key is None else None)
-
-
-def _unpacked(record: store.Record, like: Any) -> Any:
-    try:
-        return packing.unpack(record.tree, record.arrays, like)
-    except (packing.Unfit, ImportError, MemoryError):
-        raise
-    except Exception as error:  # Whatever a tree that was not made by pack() runs into.
-        raise store.Damaged(f"it does not have the form of a result ({error})") from error
+        print(f"{name} is computed anew: {path} could not be read ({error}).")
+        return False, None
+    if record.key is None:
+        print(
+            f"{name} was not run: its result was taken from {path}, which has no fingerprint, so "
+            "it was not checked that it belongs to these arguments."
+        )
+    return True, value
 
 
 def _difference(old: dict, new: dict, path: Path) -> str:
@@ -188,58 +191,5 @@ def _difference(old: dict, new: dict, path: Path) -> str:
     # Without the folder, so that a page that shows this line says the same on every machine.
     if old.get("function") != new["function"]:
         return f"the result kept in {path.name} is one of {old.get('function')}()."
-    before, now = old.get("arguments", {}), new["arguments"]
-    names = [repr(n) for n in {**now, **before} if before.get(n) != now.get(n)]
-    parts = [f"the argument{'s' * (len(names) > 1)} {', '.join(names)}"] if names else []
-    if any(old.get(what) != new.get(what) for what in ("code", "version")):
-        parts.append("the function's " + ("version" if "version" in new else "code"))
-    return f"{' and '.join(parts)} changed since the result in {path.name} was kept."
-
-
-def _say_why(look: _Look, path: Path, name: str) -> None:
-    """Say why the function is about to run, where there is something to say."""
-    if look.say:
-        print(look.say)
-    if look.newer:
-        warnings.warn(
-            f"The result at {path} was kept by a later dlfb ({look.newer}). It is left as it is; "
-            f"{name}() is computed anew and not kept. Update dlfb, use another store_path, or "
-            "replace it with force=True.",
-            stacklevel=3,
-        )
-    if look.damaged:
-        try:
-            where = f"It was set aside as {store.set_aside(path).name}"
-        except OSError as error:
-            where = f"It could not be set aside ({error})"
-        print(f"The result at {path} can't be used: {look.damaged}. {where}, and {name}() is run.")
-
-
-def _keep(value: Any, path: Path, key: dict, like: Any, name: str) -> None:
-    """Store a result; whatever goes wrong, what was computed must not be lost."""
-    try:
-        tree, arrays = packing.pack(value, like, where="result")
-        store.write(path, tree, arrays, key)
-    except Exception as error:
-        warnings.warn(
-            f"The result of {name}() is returned but could not be kept at {path}: {error}",
-            stacklevel=3,
-        )
-
-
-def _with_keywords(signature: inspect.Signature, name: str) -> inspect.Signature:
-    """Return `signature` with ``store_path`` and ``force`` added."""
-    taken = {"store_path", "force"} & set(signature.parameters)
-    if taken:
-        raise TypeError(
-            f"restorable({name}): the function has a parameter {taken.pop()!r} of its own, which "
-            "restorable would add. Give it another name."
-        )
-    only, last = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
-    added = [
-        inspect.Parameter("store_path", only, default=None),
-        inspect.Parameter("force", only, default=False),
-    ]
-    # The sort keeps the order within a kind, and puts **kwargs last.
-    parameters = sorted([*signature.parameters.values(), *added], key=lambda p: p.kind == last)
-    return signature.replace(parameters=parameters)
+    parts = [part for part in {**new, **old} if new.get(part) != old.get(part)]
+    return f"{', '.join(parts)} changed since the result in {path.name} was kept."

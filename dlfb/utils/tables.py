@@ -1,0 +1,61 @@
+"""Tables as bytes: streams of Arrow's, which never claim more memory than they are long."""
+
+import struct
+import warnings
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+
+def table_bytes(frame: pd.DataFrame, where: str = "this") -> np.ndarray:
+    """Return a table as the bytes of an Arrow stream, uncompressed; TypeError if it can't be."""
+    sink = pa.BufferOutputStream()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # of names that would become text
+            table = pa.Table.from_pandas(frame)
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    except (pa.ArrowException, ValueError, TypeError, UserWarning) as error:
+        why = " ".join(map(str, error.args))
+        raise TypeError(f"{where} is a table that can't be kept: {why}") from error
+    return np.frombuffer(sink.getvalue(), np.uint8)
+
+
+def table_of(data: np.ndarray) -> pd.DataFrame:
+    """Return the table whose bytes these are; ValueError if it claims more than there is."""
+    buffer = pa.py_buffer(data)
+    if any(map(_is_compressed, pa.ipc.MessageReader.open_stream(buffer))):
+        raise ValueError("a compressed table might have any size")
+    table = pa.ipc.open_stream(buffer).read_all()
+    table.validate(full=True)
+    repeats = [name for name in map(str, table.schema.types) if "view" in name or "run_end" in name]
+    # A bit is the least that a cell takes; nbytes counts what several columns share for each.
+    few = table.num_rows * table.num_columns > 8 * data.nbytes or table.nbytes > data.nbytes
+    if few or repeats:
+        raise ValueError("the table claims more than there is")
+    return table.to_pandas()
+
+
+def _is_compressed(message: pa.Message) -> bool:
+    """Say whether a batch has the field ``compression`` of Arrow's Message.fbs.
+
+    pyarrow does not tell before it has taken the memory for what is in it.
+    """
+
+    def number(at: int, code: str = "<I") -> int:
+        return struct.unpack_from(code, message.metadata, at)[0]
+
+    def field(table: int, index: int) -> int:  # where it is, 0 if the table has none
+        fields, entry = table - number(table, "<i"), 4 + 2 * index
+        offset = number(fields + entry, "<H") if entry < number(fields, "<H") else 0
+        return offset and table + offset
+
+    def inner(table: int, index: int) -> int:
+        return field(table, index) + number(field(table, index))
+
+    batch = inner(number(0), 2)
+    if message.type == "dictionary":
+        batch = inner(batch, 1)
+    return message.type != "schema" and bool(field(batch, 3))
