@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from dlfb.pocket import model_dir
+from dlfb.utils.context import POCKET_MODEL, checkpoint
 
-VOCABULARY = (model_dir() / "vocab.txt").read_text().split()  # ESM2's, as in all its repositories
+# ESM2's, as in all its repositories.
+VOCABULARY = Path(checkpoint(POCKET_MODEL), "vocab.txt").read_text().split()
 CHECKPOINTS = (
     "facebook/esm2_t6_8M_UR50D",
     "facebook/esm2_t30_150M_UR50D",

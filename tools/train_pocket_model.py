@@ -397,10 +397,10 @@ def simulated_relatives(seed, total=30000):
 
 def shipped_sequences():
     """Return the set of all sequences of the pocket proteome."""
-    from dlfb.pocket import provide
     from dlfb.proteins.sequences import read_fasta
+    from dlfb.utils.context import assets
 
-    return {s for _, s in read_fasta(provide("proteins/datasets/train_sequences.fasta"))}
+    return {s for _, s in read_fasta(assets("proteins/datasets/train_sequences.fasta"))}
 
 
 def export(args):

@@ -1,9 +1,8 @@
 """Editions: where the files and the language models come from.
 
 A notebook asks two questions only, ``assets("proteins/...")`` for a file and
-``checkpoint("facebook/esm2_...")`` for a model. What they answer depends on the
-edition, so the same notebook runs offline (``pocket``) and on the book's own
-data and models (``full``).
+``checkpoint("facebook/esm2_...")`` for a model. What they answer depends on the edition, so
+the same notebook runs offline (``pocket``) and with the book's models and data (``full``).
 
 ==================== =========================================================
 ``DLFB_EDITION``     ``pocket`` (default) or ``full``
@@ -15,25 +14,26 @@ data and models (``full``).
 
 import hashlib
 import os
+import re
+import warnings
 from pathlib import Path, PurePosixPath
 
+import platformdirs
+
 EDITIONS = ("pocket", "full")
+POCKET_MODEL = "dlfb/pocket_t6_3M"
+_SHIPPED = Path(__file__).resolve().parents[1] / "pocket"
+_ESM2 = re.compile(r"facebook/esm2_(t6_8M|t12_35M|t30_150M|t33_650M|t36_3B|t48_15B)_UR50D")
+_DATASETS = PurePosixPath("proteins/datasets")
+_CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
 
 _chosen_edition: str | None = None
 
 
 def use_edition(name: str) -> None:
-    """Choose the edition for the rest of this process.
+    """Choose the edition, ``"pocket"`` or ``"full"``, for the rest of this process.
 
-    Parameters
-    ----------
-    name : {"pocket", "full"}
-        Takes precedence over the environment variable ``DLFB_EDITION``.
-
-    Raises
-    ------
-    ValueError
-        If there is no edition of that name.
+    It takes precedence over ``DLFB_EDITION``; another name is a ValueError.
     """
     global _chosen_edition
     _chosen_edition = _known_edition(name, "use_edition()")
@@ -41,21 +41,26 @@ def use_edition(name: str) -> None:
 
 def edition() -> str:
     """Return the name of the edition in use, ``"pocket"`` or ``"full"``."""
-    if _chosen_edition is not None:
-        return _chosen_edition
-    return _known_edition(os.environ.get("DLFB_EDITION") or "pocket", "DLFB_EDITION")
+    chosen = _chosen_edition or os.environ.get("DLFB_EDITION") or "pocket"
+    return _known_edition(chosen, "DLFB_EDITION")
 
 
 def cache_dir() -> Path:
     """Return the folder that keeps a reader's results (not created here).
 
-    ``DLFB_CACHE`` if set, else the operating system's per-user cache folder.
+    ``DLFB_CACHE`` if set, else the operating system's cache folder of the user.
     """
-    if os.environ.get("DLFB_CACHE"):
-        return Path(os.environ["DLFB_CACHE"]).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("dlfb", appauthor=False)
+    chosen = os.environ.get("DLFB_CACHE")
+    try:
+        folder = (
+            Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("dlfb", False)
+        )
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            "This user has no home folder, so there is no place to keep results. "
+            "Set DLFB_CACHE to a folder you can write to."
+        ) from error
+    return folder.absolute()
 
 
 def provisioned_dir() -> Path:
@@ -63,13 +68,18 @@ def provisioned_dir() -> Path:
     return cache_dir() / "full"
 
 
+def results_dir() -> Path:
+    """Return the cache folder for results, one for each source of files."""
+    return cache_dir() / "results" / _source()[0]
+
+
 def assets(subpath: str | os.PathLike) -> str:
     """Return the path of a file of the chapter, to read it or to write it.
 
-    A file that the edition has is returned where it lies. Anything else is
-    taken to be a result of the reader's own, and the path returned is in the
-    per-user cache, in a folder of its own for each source of files, so that
-    results from simulated and from real proteins never mix.
+    A file that the edition has is returned where it lies. Anything else is a result of the
+    reader's own, and its path is in the cache. The files of ``proteins/datasets`` belong
+    together, so all come from one place: in the full edition from what ``dlfb-provision``
+    fetched, if it did, else from the package.
 
     Parameters
     ----------
@@ -87,7 +97,7 @@ def assets(subpath: str | os.PathLike) -> str:
     ValueError
         If `subpath` is absolute or climbs out of the assets folder.
     FileNotFoundError
-        If ``DLFB_ASSETS`` names a folder that does not exist.
+        If ``DLFB_ASSETS`` names no folder, or there is no place for a cache.
     """
     relative = PurePosixPath(Path(subpath).as_posix())
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
@@ -95,96 +105,99 @@ def assets(subpath: str | os.PathLike) -> str:
             f"assets({str(subpath)!r}): the path must be relative and stay inside the "
             "assets folder, such as 'proteins/datasets/train_sequences.fasta'."
         )
-    provided = _provided_file(relative)
-    if provided is not None:
-        return str(provided)
+    _, root = _source()
+    if root == _SHIPPED:
+        known = edition() == "pocket" or relative.parent == _DATASETS
+        found = known and (root / relative).is_file()
+    else:
+        # A result of `restorable` is asked for without the ending that its file has.
+        found = (root / relative).exists() or (root / f"{relative}.dlfb").exists()
+    if found:
+        return str(root / relative)
     own = results_dir() / relative
-    _make_folder(own.parent)
+    try:
+        own.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"The folder {own.parent} can't be made ({error.strerror}), so results can't be kept "
+            "there. Set DLFB_CACHE to a folder you can write to.",
+            stacklevel=2,
+        )
     return str(own)
-
-
-def results_dir() -> Path:
-    """Return the cache folder for results made from the present source of files."""
-    override = os.environ.get("DLFB_ASSETS")
-    if override:
-        # The folder's name for people, its full path's hash to keep two apart.
-        root = Path(override).expanduser().resolve()
-        tag = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-        return cache_dir() / "results" / f"{root.name}-{tag}"
-    return cache_dir() / "results" / edition()
 
 
 def checkpoint(name: str) -> str:
     """Return what ``from_pretrained`` should be given for a model's public name.
 
+    Where the small model of the package answers for an ESM2, one printed line says so.
+
     Parameters
     ----------
     name : str
-        A name on the Hugging Face hub, such as ``"facebook/esm2_t6_8M_UR50D"``.
+        A name on the Hugging Face hub, such as ``"facebook/esm2_t6_8M_UR50D"``, the small
+        model's own, `POCKET_MODEL`, or a folder that holds a checkpoint.
 
     Returns
     -------
     str
-        A local folder, or `name` itself where the model is to come from the
-        hub; loading it then says first how much there is to download. The pocket
-        edition answers every name with its own small model.
+        A local folder, or `name` itself where the model is to come from the hub.
 
     Raises
     ------
+    ValueError
+        If the pocket edition is asked for what is no ESM2.
     FileNotFoundError
         If ``DLFB_CHECKPOINTS`` is a folder that has no such checkpoint.
     """
-    source = os.environ.get("DLFB_CHECKPOINTS") or ("pocket" if edition() == "pocket" else "hub")
+    if checkpoint_name(name) == POCKET_MODEL:
+        if _ESM2.fullmatch(name):
+            print(f"{name}: {POCKET_MODEL} answers, the small model that comes with dlfb.")
+        return str(_SHIPPED / "model")
+    source, folders = _checkpoint_source(), [Path(name)]
+    if source not in ("pocket", "hub"):
+        root = Path(os.path.expanduser(source))
+        folders += [root / name, root / name.rsplit("/", 1)[-1], root / name.replace("/", "_")]
+    for folder in folders:
+        if (folder / "config.json").is_file():
+            return str(folder.absolute())
     if source == "hub":
         return name
     if source == "pocket":
-        from dlfb import pocket
-
-        return str(pocket.model_dir())
-    root = Path(source).expanduser()
-    candidates = [root / name, root / name.rsplit("/", 1)[-1], root / name.replace("/", "_")]
-    for folder in candidates:
-        if (folder / "config.json").is_file():
-            return str(folder.absolute())
+        raise ValueError(
+            f"{name!r} is no ESM2 model, nor a folder that holds a checkpoint. The pocket edition "
+            f"has one language model, {POCKET_MODEL}; it answers for ESM2's names on the hub too."
+        )
     raise FileNotFoundError(
         f"No checkpoint {name!r} under DLFB_CHECKPOINTS={source!r}: none of "
-        f"{', '.join(str(c) for c in candidates)} holds a config.json. Put the checkpoint's "
-        "folder there, or set DLFB_CHECKPOINTS to 'pocket' or 'hub'."
+        f"{', '.join(map(str, folders[1:]))} holds a config.json. Put the checkpoint's folder "
+        "there, or set DLFB_CHECKPOINTS to 'pocket' or 'hub'."
     )
 
 
-def _provided_file(relative: PurePosixPath) -> Path | None:
-    """Return the edition's own file at `relative`, or None if it has none."""
+def checkpoint_name(name: str) -> str:
+    """Return the true name of the model that answers to `name`, as stores and figures carry it."""
+    small = _ESM2.fullmatch(name) and _checkpoint_source() == "pocket"
+    return POCKET_MODEL if small or name == str(_SHIPPED / "model") else name
+
+
+def _checkpoint_source() -> str:
+    return os.environ.get("DLFB_CHECKPOINTS") or {"pocket": "pocket", "full": "hub"}[edition()]
+
+
+def _source() -> tuple[str, Path]:
+    """Return where the files come from: a name for the folder of their results, and the folder."""
     override = os.environ.get("DLFB_ASSETS")
     if override:
-        root = Path(override).expanduser().absolute()
+        root = Path(os.path.expanduser(override)).resolve()
         if not root.is_dir():
             raise FileNotFoundError(
                 f"DLFB_ASSETS={override!r} is not a folder. It must hold 'proteins/datasets/...'."
             )
-    elif edition() == "pocket":
-        # The one arrow from utils to an edition: the pocket edition grows its files from code.
-        from dlfb import pocket
-
-        return pocket.provide(str(relative))
-    else:
-        root = provisioned_dir()
-    # A result of `restorable` is asked for without the ending that its file has.
-    found = (root / relative).exists() or (root / f"{relative}.dlfb").exists()
-    return root / relative if found else None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        import warnings
-
-        warnings.warn(
-            f"The folder {folder} could not be made ({error}), so results can't be kept there. "
-            "Set DLFB_CACHE to a folder you can write to.",
-            stacklevel=3,
-        )
+        # The folder's name for people, its full path's hash to keep two apart.
+        return f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}", root
+    if edition() == "full" and all((provisioned_dir() / _DATASETS / f).is_file() for f in _CAFA):
+        return "provisioned", provisioned_dir()
+    return edition(), _SHIPPED
 
 
 def _known_edition(name: str, where: str) -> str:

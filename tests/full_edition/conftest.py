@@ -32,12 +32,7 @@ from tests.tiny_esm import CHECKPOINTS
 @pytest.fixture(scope="session")
 def data() -> dict[str, pd.DataFrame | str]:
     """Return every third protein of the pocket edition: its tables, sequences and ontology."""
-    from dlfb import pocket
-
-    files = {
-        name: pocket.provide(f"proteins/datasets/{name}")
-        for name in pocket.FILES["proteins/datasets"]
-    }
+    files = {path.name: path for path in (ROOT / "dlfb/pocket/proteins/datasets").iterdir()}
     terms, taxonomy = (pd.read_csv(files[name], sep="\t", dtype=str) for name in TABLES)
     chosen = set(taxonomy["EntryID"].sort_values()[::3])
     records = re.findall(r"^>(\S+).*\n(.*)\n", files["train_sequences.fasta"].read_text(), re.M)

@@ -112,7 +112,8 @@ def serve_structures(server: Loopback) -> None:
     """Serve three entries: collagen with modified residues and water, the proteasome as mmCIF."""
     from Bio.PDB import MMCIFIO, PDBParser, Select
 
-    from dlfb.pocket.structures import pdb_text
+    def pdb_text(pdb_id):
+        return (ROOT / f"dlfb/pocket/proteins/structures/{pdb_id}.pdb").read_text()
 
     class PartOfAnAssembly(Select):
         def accept_chain(self, chain):

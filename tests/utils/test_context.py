@@ -1,37 +1,44 @@
 """Editions: where files and checkpoints come from."""
 
+import os
+import pwd
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dlfb.utils import context
 
+NAME = "facebook/esm2_t6_8M_UR50D"
+CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch, tmp_path):
+    monkeypatch.setattr(context, "_chosen_edition", None)
+    monkeypatch.setenv("DLFB_CACHE", str(tmp_path / "cache"))
+
 
 def test_import_is_cheap_and_brings_neither_torch_nor_jax():
     code = (
-        "import time, sys; t = time.perf_counter(); import dlfb; s = time.perf_counter() - t; "
+        "import time, sys; t = time.process_time(); import dlfb; s = time.process_time() - t; "
         "print(s, 'torch' in sys.modules, 'jax' in sys.modules)"
     )
     runs = [subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(3)]
     assert all(run.split()[1:] == ["False", "False"] for run in runs)
+    assert min(float(run.split()[0]) for run in runs) < 0.1
 
 
-def test_the_edition_is_checked(monkeypatch):
+def test_the_edition_is_checked_and_use_edition_comes_first(monkeypatch):
+    assert context.edition() == "pocket"
     with pytest.raises(ValueError, match="no edition 'fool'; choose 'pocket' or 'full'"):
         context.use_edition("fool")
     monkeypatch.setenv("DLFB_EDITION", "fool")
-    monkeypatch.setattr(context, "_chosen_edition", None)
     with pytest.raises(ValueError, match="DLFB_EDITION"):
         context.edition()
-
-
-def test_use_edition_takes_precedence_over_the_environment(monkeypatch):
-    monkeypatch.setattr(context, "_chosen_edition", None)
-    monkeypatch.setenv("DLFB_EDITION", "full")
+    context.use_edition("full")
     assert context.edition() == "full"
-    context.use_edition("pocket")
-    assert context.edition() == "pocket"
 
 
 @pytest.mark.parametrize("subpath", ["/etc/passwd", "../secret", "proteins/../../secret", "."])
@@ -40,46 +47,118 @@ def test_assets_stay_in_their_folder(subpath):
         context.assets(subpath)
 
 
-def test_assets_are_read_from_the_given_folder_and_written_to_the_cache(monkeypatch, tmp_path):
-    root, cache = tmp_path / "assets", tmp_path / "cache"
-    (root / "proteins/models").mkdir(parents=True)
-    (root / "proteins/table.tsv").write_text("x")
-    (root / "proteins/models/kept.dlfb").write_text("x")
-    monkeypatch.setenv("DLFB_ASSETS", str(root))
-    monkeypatch.setenv("DLFB_CACHE", str(cache))
-    assert context.assets("proteins/table.tsv") == str(root / "proteins/table.tsv")
-    assert context.assets("proteins/models/kept") == str(root / "proteins/models/kept")
-    own = context.assets("proteins/models/mlp")
-    assert own.startswith(str(cache)) and not own.startswith(str(root))
-    assert (cache / "results").is_dir()
+def test_a_shipped_file_is_answered_where_it_lies_and_a_result_in_the_cache(tmp_path):
+    shipped = Path(context.__file__).parents[1] / "pocket/proteins"
+    for name in ("datasets/go-basic.obo", "datasets/clusters.tsv.zip", "structures/3I40.pdb"):
+        assert Path(context.assets(f"proteins/{name}")).samefile(shipped / name)
+    assert not (tmp_path / "cache").exists()
+    for own in ("proteins/models/mlp", "proteins/datasets", "proteins/datasets/vectors"):
+        assert context.assets(own) == str(tmp_path / "cache/results/pocket" / own)
+        assert Path(context.assets(own)).parent.is_dir()
 
 
-def test_results_from_different_sources_never_mix(monkeypatch, tmp_path):
-    paths = set()
+def test_data_sets_come_whole_from_one_place(tmp_path):
+    context.use_edition("full")
+    there = tmp_path / "cache/full/proteins/datasets"
+    there.mkdir(parents=True)
+    (there / "train_terms.tsv.zip").write_text("alone")
+    for name in (*CAFA, "clusters.tsv.zip"):
+        assert "pocket" in context.assets(f"proteins/datasets/{name}")
+    assert context.results_dir().name == "full"
+    for name in CAFA:
+        (there / name).write_text("fetched")
+    for name in CAFA:
+        assert context.assets(f"proteins/datasets/{name}") == str(there / name)
+    assert context.results_dir().name == "provisioned"
+    # The clusters of other proteins would not join.
+    assert not Path(context.assets("proteins/datasets/clusters.tsv.zip")).exists()
+
+
+def test_the_full_edition_does_not_take_models_of_structures_for_the_archives():
+    context.use_edition("full")
+    assert not Path(context.assets("proteins/structures/3I40.pdb")).exists()
+
+
+def test_assets_are_read_from_the_given_folder_only_and_written_to_the_cache(monkeypatch, tmp_path):
+    places = set()
     for name in ("one", "two"):
-        (tmp_path / name / "data").mkdir(parents=True)
-        monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / name / "data"))
-        paths.add(context.assets("proteins/models/mlp"))
-    monkeypatch.delenv("DLFB_ASSETS")
-    paths.add(context.assets("proteins/models/mlp"))
-    assert len(paths) == 3
-
-
-def test_a_missing_assets_folder_is_named(monkeypatch, tmp_path):
+        root = tmp_path / name / "data"
+        (root / "proteins/models").mkdir(parents=True)
+        (root / "proteins/table.tsv").write_text("x")
+        (root / "proteins/models/kept.dlfb").write_text("x")
+        monkeypatch.setenv("DLFB_ASSETS", str(root))
+        assert context.assets("proteins/table.tsv") == str(root / "proteins/table.tsv")
+        assert context.assets("proteins/models/kept") == str(root / "proteins/models/kept")
+        assert not Path(context.assets("proteins/datasets/go-basic.obo")).exists()
+        places.add(context.assets("proteins/models/mlp"))
+    assert len(places) == 2 and all(place.startswith(str(tmp_path / "cache")) for place in places)
     monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         context.assets("proteins/table.tsv")
 
 
+def test_the_small_model_says_that_it_answers(capsys):
+    small = context.checkpoint(context.POCKET_MODEL)
+    assert Path(small, "config.json").is_file() and capsys.readouterr().out == ""
+    for name in (NAME, "facebook/esm2_t36_3B_UR50D"):
+        for _ in range(2):
+            assert context.checkpoint(name) == small
+            told = capsys.readouterr().out
+            assert name in told and context.POCKET_MODEL in told and told.count("\n") == 1
+        assert context.checkpoint_name(name) == context.checkpoint_name(small)
+    assert context.checkpoint_name(NAME) == context.POCKET_MODEL == "dlfb/pocket_t6_3M"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["Rostlab/prot_bert", "esmc_300m", "facebook/esm2_t6_8M", ""])
+def test_no_other_name_is_answered_by_the_small_model(name):
+    with pytest.raises(ValueError, match="no ESM2 model.*dlfb/pocket_t6_3M"):
+        context.checkpoint(name)
+    assert context.checkpoint_name(name) == name
+
+
 def test_checkpoints_come_from_where_they_are_said_to(monkeypatch, tmp_path):
-    name = "facebook/esm2_t6_8M_UR50D"
-    monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
-    assert context.checkpoint(name) == name
+    context.use_edition("full")
+    assert context.checkpoint(NAME) == context.checkpoint_name(NAME) == NAME
+    assert context.checkpoint(context.POCKET_MODEL).endswith("model")
     monkeypatch.setenv("DLFB_CHECKPOINTS", "pocket")
-    assert context.checkpoint(name).endswith("model")
+    assert context.checkpoint(NAME).endswith("model")
     monkeypatch.setenv("DLFB_CHECKPOINTS", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="DLFB_CHECKPOINTS"):
-        context.checkpoint(name)
-    (tmp_path / "esm2_t6_8M_UR50D").mkdir()
-    (tmp_path / "esm2_t6_8M_UR50D" / "config.json").write_text("{}")
-    assert context.checkpoint(name) == str(tmp_path / "esm2_t6_8M_UR50D")
+        context.checkpoint(NAME)
+    folder = tmp_path / "esm2_t6_8M_UR50D"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert context.checkpoint(NAME) == str(folder)
+    assert context.checkpoint_name(NAME) == NAME
+    monkeypatch.delenv("DLFB_CHECKPOINTS")
+    context.use_edition("pocket")
+    assert context.checkpoint(str(folder)) == str(folder)  # a folder of the reader's own
+
+
+def test_a_user_without_a_home_is_told_what_to_do(monkeypatch):
+    def nobody(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", "DLFB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    assert Path(context.assets("proteins/datasets/go-basic.obo")).is_file()
+    with pytest.raises(FileNotFoundError, match="no home folder.*Set DLFB_CACHE"):
+        context.assets("proteins/models/mlp")
+    monkeypatch.setenv("DLFB_CACHE", "~/here")
+    with pytest.raises(FileNotFoundError, match="no home folder.*Set DLFB_CACHE"):
+        context.cache_dir()
+
+
+@pytest.mark.parametrize("number", [28, 30, 13])  # disk full, read-only, not allowed
+def test_a_cache_that_can_not_be_written_to_is_a_warning(monkeypatch, number, tmp_path):
+    def refuse(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.warns(UserWarning, match=f"{os.strerror(number)}.*Set DLFB_CACHE"):
+        path = context.assets("proteins/models/mlp")
+    assert path == str(tmp_path / "cache/results/pocket/proteins/models/mlp")
+    assert Path(context.assets("proteins/datasets/go-basic.obo")).is_file()
+    assert list(tmp_path.iterdir()) == []
