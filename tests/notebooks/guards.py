@@ -1,4 +1,4 @@
-"""What every page must keep: one function a rule, each returning a sentence for what breaks it.
+"""What every page must keep: one function per rule, each returning a sentence for what breaks it.
 
 The rules are the page contract of CONTRIBUTING.md. test_pages.py holds the pages to them,
 test_guards.py shows each rule failing on a page that breaks it.
