@@ -9,17 +9,18 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 class DescribeDrawings(SphinxPostTransform):
     """Gives a drawing the alternative text of the picture that is stored beside it."""
 
-    default_priority = 4  # before MyST-NB chooses the drawing and drops the picture
+    default_priority = 3  # before MyST-NB chooses the drawing and drops the picture
     formats = ("html",)
 
     def run(self, **kwargs) -> None:
-        for raw in self.document.findall(nodes.raw):
-            if not raw.astext().startswith("<svg") or not raw.parent.parent:
+        for bundle in self.document.findall(nodes.container):
+            if bundle.get("nb_element") != "mime_bundle":
                 continue
-            for picture in raw.parent.parent.findall(nodes.image):
-                label = html.escape(picture.get("alt", ""))
-                text = raw.astext().replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-                raw[:] = [nodes.Text(text)]
+            alts = [image["alt"] for image in bundle.findall(nodes.image) if "alt" in image]
+            for raw in bundle.findall(nodes.raw):
+                if alts and raw.astext().startswith("<svg"):
+                    label = f'<svg role="img" aria-label="{html.escape(alts[0])}"'
+                    raw[:] = [nodes.Text(raw.astext().replace("<svg", label, 1))]
 
 
 def setup(app):

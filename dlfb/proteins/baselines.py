@@ -2,7 +2,8 @@
 
 The chapter's two baselines guess 0 or 1, so they rank nothing and their auPRC says little.
 :func:`term_frequency` gives the frequency itself as score, and :func:`composition_features`
-are inputs for the same network that a protein's embedding would be the input of.
+are inputs for the same network that a protein's embedding would be the input of. Guesses come as
+float32 of shape (N, T), in a frame where `targets` is one, whose labels they take.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -22,11 +23,6 @@ def coin_flip(targets, seed: int = 42):
         Only its shape, and the labels of a frame, are used.
     seed : int
         The same seed gives the same guesses.
-
-    Returns
-    -------
-    array of shape (N, T), float32, or DataFrame if `targets` is one
-        0 or 1.
     """
     return _like(targets, np.random.default_rng(seed).integers(0, 2, size=np.shape(targets)))
 
@@ -34,20 +30,8 @@ def coin_flip(targets, seed: int = 42):
 def proportional_guess(train_targets, targets, seed: int = 42):
     """Guess each function as often as proteins of the training set have it.
 
-    Parameters
-    ----------
-    train_targets : array or DataFrame of shape (M, T)
-        Truth of the training set: 0, 1, or NaN for unknown.
-    targets : int, array or DataFrame of shape (N, T)
-        For how many proteins, N, or the matrix to make guesses for, of which only the shape
-        and the labels are used.
-    seed : int
-        The same seed gives the same guesses.
-
-    Returns
-    -------
-    array of shape (N, T), float32, or DataFrame if `targets` is one
-        0 or 1, drawn with the probabilities that :func:`term_frequency` returns.
+    Parameters as for :func:`term_frequency`, whose frequencies are the probabilities of a 1. The
+    same seed gives the same guesses.
     """
     frequency = term_frequency(train_targets, targets)
     draws = np.random.default_rng(seed).random(frequency.shape)
@@ -64,12 +48,8 @@ def term_frequency(train_targets, targets):
     train_targets : array or DataFrame of shape (M, T)
         Truth of the training set: 0, 1, or NaN for unknown.
     targets : int, array or DataFrame of shape (N, T)
-        As for :func:`proportional_guess`.
-
-    Returns
-    -------
-    array of shape (N, T), float32, or DataFrame if `targets` is one
-        Between 0 and 1.
+        For how many proteins, N, or the matrix to make guesses for, of which only the shape
+        and the labels are used.
 
     Raises
     ------
@@ -78,8 +58,7 @@ def term_frequency(train_targets, targets):
 
     References
     ----------
-    .. [1] Radivojac et al. "A large-scale evaluation of computational protein function
-       prediction." Nature Methods 10, 221-227 (2013).
+    .. [1] Radivojac et al. Nature Methods 10, 221-227 (2013).
     """
     if np.ndim(train_targets) != 2 or len(train_targets) == 0:
         raise ValueError(

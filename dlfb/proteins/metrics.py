@@ -40,19 +40,10 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
     Returns
     -------
     DataFrame of N rows
-        ============= ==================================== ==========================
-        column        meaning                              not defined where
-        ============= ==================================== ==========================
-        ``accuracy``  share of known cells predicted right no cell is known
-        ``recall``    share of true terms predicted        no term is true
-        ``precision`` share of predicted terms true        no term is predicted
-        ``auprc``     average precision                    no term is true
-        ``auroc``     area under the ROC curve             no term is true, or all are
-        ``positives`` number of true terms                 (always defined)
-        ============= ==================================== ==========================
-
-        The index is that of the frame passed, if one was. A mean over a column leaves
-        undefined rows out; :func:`summarize` says how many there were.
+        ``accuracy`` over the known cells; ``recall``, NaN where no term is true; ``precision``,
+        NaN where none is predicted; ``auprc`` (average precision), NaN where none is true;
+        ``auroc``, NaN where none is true or all are; ``positives``, the number of true terms.
+        Its index is that of the frame passed. A row without a known cell is NaN throughout.
 
     Raises
     ------
@@ -73,10 +64,7 @@ def per_term_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.Data
 
 
 def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Average each metric over the rows where it is defined, and count those.
-
-    Returns a row for each metric, with ``mean``, ``defined`` and ``undefined`` (numbers of rows).
-    """
+    """Average each metric over the rows where it is defined, and count ``defined`` ones."""
     values = metrics[[name for name in METRICS if name in metrics]]
     return pd.DataFrame(
         {"mean": values.mean(), "defined": values.notna().sum(), "undefined": values.isna().sum()}
@@ -91,27 +79,20 @@ def bootstrap_interval(values, repeats=1000, level=0.95, seed=42) -> tuple[float
     values : array or Series of shape (N,)
         One number for each protein or term, such as a column of :func:`per_protein_metrics`, or
         the difference of two such columns. NaN is left out.
-    repeats : int
-        How often N rows are drawn anew, with replacement.
-    level : float
-        The share of the means drawn that the interval holds, between 0 and 1.
-    seed : int
-        The same seed gives the same interval.
+    repeats, level, seed : int, float, int
+        How often N rows are drawn anew, with replacement; the share of the means drawn that the
+        interval holds; and the seed of the draws.
 
     Returns
     -------
     (low, high)
         NaN where no value is defined.
     """
-    if not (repeats >= 1 and 0 < level < 1):
-        raise ValueError(
-            "bootstrap_interval: repeats must be at least 1 and level between 0 and 1, but they "
-            f"are {repeats} and {level}."
-        )
     values = np.asarray(values, float)
-    if values.ndim != 1:
+    if not (repeats >= 1 and 0 < level < 1 and values.ndim == 1):
         raise ValueError(
-            f"bootstrap_interval: values must be one column, but have shape {values.shape}."
+            "bootstrap_interval: values must be one column, repeats at least 1 and level between 0 "
+            f"and 1, but their shape is {values.shape}, repeats {repeats} and level {level}."
         )
     values = values[~np.isnan(values)]
     if not len(values):
@@ -150,7 +131,7 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If no protein has a true term, or weights or thresholds are unfit.
+        If no protein has a true term, or weights or thresholds do not fit.
     """
     targets, probs, _, columns = _aligned(targets, probs)
     weights = _checked_weights(weights, columns, targets.shape[1])
@@ -278,16 +259,12 @@ def _checked_weights(weights, columns: pd.Index, width: int) -> np.ndarray:
     if weights is None:
         return np.ones(width)
     if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
-        if len(missing := columns.difference(weights.index)):
-            raise ValueError(
-                f"weights has no value for {len(missing)} of the terms, such as {missing[0]!r}."
-            )
-        weights = weights[columns]
+        weights = weights.reindex(columns)
     weights = np.asarray(weights, float)
     if weights.shape != (width,) or not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(
-            f"weights must be {width} finite numbers, none negative, one for each column, "
-            f"but has shape {weights.shape}."
+            f"weights must be {width} finite numbers, none negative, one for each term, but are of "
+            f"shape {weights.shape} and lack a value for {np.isnan(weights).sum()} of the terms."
         )
     return weights
 

@@ -21,7 +21,7 @@ from dlfb.utils.display import progress
 
 @jax.jit
 def train_step(state: TrainState, batch: dict, rng=None) -> tuple[TrainState, jax.Array]:
-    """Take one step of the optimiser.
+    """Take one step of the optimiser; return the state after it, and the loss before it.
 
     Parameters
     ----------
@@ -31,13 +31,6 @@ def train_step(state: TrainState, batch: dict, rng=None) -> tuple[TrainState, ja
         ``"embedding"`` (B, D) and ``"target"`` (B, T), float32.
     rng : array, optional
         Key that decides which units dropout leaves out; without one, none is left out.
-
-    Returns
-    -------
-    TrainState
-        After the step.
-    jax.Array
-        The loss before it, a scalar.
     """
     rngs = None if rng is None else {"dropout": jax.random.fold_in(rng, state.step)}
 
@@ -59,10 +52,7 @@ def mean_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
 def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
     """Score the network on a batch, or on a whole split taken as one batch.
 
-    Parameters
-    ----------
-    state, batch
-        As for :func:`train_step`.
+    Parameters as for :func:`train_step`.
 
     Returns
     -------
@@ -74,8 +64,8 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
 
     Raises
     ------
-    FloatingPointError
-        If the loss is no longer a finite number; the message says why.
+    FloatingPointError, ValueError
+        If the loss is no longer a finite number, as the weights or the embeddings are not.
     """
     logits, loss = _forward(state, batch)
     if not np.isfinite(loss):
@@ -196,7 +186,7 @@ def calculate_per_target_metrics(logits, targets) -> pd.DataFrame:
 
 
 def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
-    """Score one protein.
+    """Score one protein: its five metrics, NaN where undefined.
 
     Parameters
     ----------
@@ -204,11 +194,6 @@ def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
         Truth as 0, 1 or NaN, and predicted scores.
     thresh : float
         A function whose score is at least this counts as predicted.
-
-    Returns
-    -------
-    dict
-        ``accuracy``, ``recall``, ``precision``, ``auprc``, ``auroc``; NaN where undefined.
     """
     row = per_protein_metrics(np.asarray(targets)[None], np.asarray(probs)[None], thresh)
     return row[list(METRICS)].iloc[0].to_dict()

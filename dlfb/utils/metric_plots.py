@@ -98,7 +98,7 @@ def plot_heat_maps(
     targets, probs : array or DataFrame of shape (N, T)
         Truth as 0/1, and scores from 0 to 1.
     titles, xlabel, ylabel, label : str
-        What the two, their columns, rows and cells are.
+        What the two matrices, their columns, rows and cells are.
     max_rows, max_columns : int
         How many of them a reader can still see: the most frequent columns, and rows taken
         evenly from top to bottom.

@@ -240,11 +240,9 @@ def test_bootstrap_interval():
     assert low < narrow[0] < narrow[1] < high
     assert bootstrap_interval([2, 2, np.nan]) == (2, 2)
     assert np.isnan(bootstrap_interval([np.nan])).all()
-    for options in ({"repeats": 0}, {"level": 95}, {"level": 0}):
-        with pytest.raises(ValueError, match="repeats must be at least 1 and level between 0 and"):
-            bootstrap_interval(values, **options)
-    with pytest.raises(ValueError, match=r"one column, but have shape \(2, 2\)"):
-        bootstrap_interval(np.eye(2))
+    for options in ({"repeats": 0}, {"level": 95}, {"level": 0}, {"values": np.eye(2)}):
+        with pytest.raises(ValueError, match="one column, repeats at least 1 and level between"):
+            bootstrap_interval(**{"values": values, **options})
 
 
 # A small ontology, for CAFA's scores: child -> parents. Term 0 is the root.
@@ -335,7 +333,7 @@ def test_weights_are_matched_by_name():
     scores = pd.DataFrame([[0.9, 0.9]], columns=terms)
     weights = pd.Series({"GO:2": 1.0, "GO:1": 3.0, "GO:9": 7.0})
     assert weighted_fmax(truth, scores, weights) == 2 * 0.75 / 1.75
-    with pytest.raises(ValueError, match="no value for 1 of the terms, such as 'GO:2'"):
+    with pytest.raises(ValueError, match="lack a value for 1 of the terms"):
         smin(truth, scores, weights.drop("GO:2"))
     with pytest.raises(ValueError, match="must be 2 finite numbers"):
         smin(truth, scores, [1.0, -1.0])
