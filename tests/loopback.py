@@ -60,10 +60,12 @@ class Loopback:
         return [headers for _, asked, headers in self.requests if asked == path]
 
     def _answer(self, handler):
-        # A proxy is asked for whole addresses; the query is part of a file's name here.
+        # A proxy is asked for whole addresses; the query may be part of a file's name here.
         parts = urlsplit(handler.path)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        self.requests.append((handler.command, path, dict(handler.headers)))
+        path = path if path in self.files else parts.path
+        headers = {name.title(): value for name, value in handler.headers.items()}
+        self.requests.append((handler.command, path, headers))
         faults = self.faults[path]
         fault = {} if not faults else faults[0] if faults[0].get("forever") else faults.pop(0)
         handler.close_connection = True
@@ -127,7 +129,7 @@ def serve_hub(server: Loopback, name: str, revision: str, folder: Path) -> None:
     about = {"id": name, "sha": revision, "siblings": [{"rfilename": f.name} for f in files]}
     for known in (revision, "main"):
         server.files[f"/api/models/{name}/revision/{known}"] = json.dumps(about).encode()
-        server.files[f"/api/models/{name}/tree/{known}?recursive=True"] = json.dumps(tree).encode()
+        server.files[f"/api/models/{name}/tree/{known}"] = json.dumps(tree).encode()
         for file in files:
             path = f"/{name}/resolve/{known}/{file.name}"
             server.files[path] = file.read_bytes()

@@ -22,7 +22,8 @@ class MaskPredictor:
     Parameters
     ----------
     tokenizer, model
-        As ``load_language_model(checkpoint_name, masked=True)`` returns them.
+        As ``load_language_model(name, masked=True)`` returns them, or transformers'
+        ``from_pretrained``.
 
     Raises
     ------
@@ -42,11 +43,10 @@ class MaskPredictor:
                 f"MaskPredictor: a {type(model).__name__} has no head that predicts masked "
                 "tokens. Load the model with load_language_model(..., masked=True)."
             )
-        self.tokenizer = tokenizer
-        self.model = model
+        self.tokenizer, self.model = tokenizer, model
 
     def mask_sequence(self, sequence: str, mask_index: int) -> str:
-        """Return the sequence with one residue replaced by the mask token.
+        """Return the sequence, such as ``"MA<mask>WM"``, with one residue hidden.
 
         Parameters
         ----------
@@ -54,11 +54,6 @@ class MaskPredictor:
             A sequence of length L, as `clean_sequence` takes it.
         mask_index : int
             Which residue to hide, counted from 0, less than L.
-
-        Returns
-        -------
-        str
-            Such as ``"MA<mask>WM"``.
 
         Raises
         ------
@@ -80,14 +75,9 @@ class MaskPredictor:
         Returns
         -------
         pd.Series
-            20 probabilities, the most probable amino acid first, indexed by
-            one-letter code. They add up to 1 over the twenty: the little that
-            the model gives to its other 13 tokens is left out.
-
-        Raises
-        ------
-        ValueError
-            As for `mask_sequence`.
+            20 probabilities, the most probable amino acid first, indexed by one-letter code. They
+            add up to 1 over the twenty: the little that the model gives to its other 13 tokens is
+            left out.
         """
         masked = self.mask_sequence(sequence, mask_index)
         inputs = self.tokenizer(masked, return_tensors="pt").to(self.model.device)
@@ -96,14 +86,13 @@ class MaskPredictor:
         with torch.inference_mode():
             logits = self.model(**inputs).logits[0, position]  # (33,)
         twenty = self.tokenizer.convert_tokens_to_ids(list(AMINO_ACIDS))
-        scores = logits.double().cpu().numpy()[twenty]
-        odds = np.exp(scores - scores.max())
+        probabilities = logits[twenty].double().softmax(0).cpu().numpy()
         index = pd.Index(AMINO_ACIDS, name="amino acid")
-        probabilities = pd.Series(odds / odds.sum(), index=index, name="probability")
-        return probabilities.sort_values(ascending=False, kind="stable")
+        result = pd.Series(probabilities, index=index, name="probability")
+        return result.sort_values(ascending=False, kind="stable")
 
     def plot_predictions(self, sequence: str, mask_index: int) -> Figure:
-        """Draw what `predict` returns, the residue that stands there marked.
+        """Draw what `predict` returns, with the true residue marked and the model named.
 
         Parameters
         ----------
@@ -113,52 +102,39 @@ class MaskPredictor:
         Returns
         -------
         matplotlib.figure.Figure
-            Already closed for pyplot, so that a notebook shows it once: where
-            it is the last line of a cell, or is given to ``display``.
-
-        Raises
-        ------
-        ValueError
-            As for `mask_sequence`.
+            Already closed for pyplot, so that a notebook shows it once: where it is the last line
+            of a cell, or is given to ``display``.
         """
         probabilities = self.predict(sequence, mask_index)
         true = clean_sequence(sequence)[mask_index]
-        classes = [amino_acid_class(letter) for letter in probabilities.index]
+        classes = pd.Index([amino_acid_class(letter) for letter in probabilities.index])
         figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-        places = np.arange(len(probabilities))
-        # The legend names each class once; it leaves out labels that begin with an underscore.
-        firsts = [name if name not in classes[:i] else "_" for i, name in enumerate(classes)]
-        colors = [CLASS_COLORS[name] for name in classes]
-        bars = ax.bar(places, probabilities, color=colors, label=firsts)
-        ax.set_xticks(places, probabilities.index)
+        for name in [name for name in CLASS_COLORS if name in classes]:
+            places = np.flatnonzero(classes == name)
+            ax.bar(places, probabilities.iloc[places], color=CLASS_COLORS[name], label=name)
+        ax.set_xticks(range(len(probabilities)), probabilities.index)
         ax.set(xlabel="amino acid", ylabel="probability", ylim=(0, probabilities.max() * 1.18))
         ax.spines[["top", "right"]].set_visible(False)
         if true in probabilities.index:  # a rare letter such as U is none of the twenty
             place = probabilities.index.get_loc(true)
-            bars[place].set(edgecolor="black", linewidth=2)
+            [bar] = [bar for bar in ax.patches if round(bar.get_center()[0]) == place]
+            bar.set(edgecolor="black", linewidth=2)
             ax.get_xticklabels()[place].set_fontweight("bold")
-            ax.annotate(
-                "true residue",
-                (place, probabilities.iloc[place]),
-                xytext=(0, 4),
-                textcoords="offset points",
-                # Beside the axis, a centred label would stick out to the left.
-                ha="center" if 0 < place < len(places) - 1 else ("left" if place == 0 else "right"),
-            )
-        ax.set_title(f"Residue {operator.index(mask_index)} hidden, in truth {true}")
-        named = {bar.get_label(): bar for bar in bars}
-        ax.legend(handles=[named[name] for name in CLASS_COLORS if name in named], frameon=False)
+            # Beside the axis, a centred label would stick out to the left or right.
+            side = {0: "left", len(probabilities) - 1: "right"}.get(place, "center")
+            where = (place, probabilities.iloc[place])
+            ax.annotate("true residue", where, (0, 4), textcoords="offset points", ha=side)
+        name = getattr(self.model, "dlfb_checkpoint", self.model.name_or_path)
+        ax.set_title(f"{name}: residue {mask_index} hidden, in truth {true}", fontsize="medium")
+        ax.legend(frameon=False)
         plt.close(figure)
         return figure
 
 
 def _checked_index(mask_index: int, length: int) -> int:
-    try:
-        index = operator.index(mask_index)
-    except TypeError:
-        index = None
-    if index is None or isinstance(mask_index, bool | np.bool_):
+    if isinstance(mask_index, bool | np.bool_) or not hasattr(mask_index, "__index__"):
         raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
+    index = operator.index(mask_index)
     if not 0 <= index < length:
         raise ValueError(
             f"mask_index {index} lies outside the sequence: residues are counted from 0, so one "

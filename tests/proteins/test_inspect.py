@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer, EsmForMaskedLM
 
 from dlfb.proteins.inspect import MaskPredictor
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, CLASS_COLORS, INSULIN
+from dlfb.utils.context import POCKET_MODEL
 
 NAME = "facebook/esm2_t30_150M_UR50D"
 
@@ -68,13 +70,28 @@ def test_the_figure_shows_every_bar_and_marks_the_truth(predictor):
     figure = predictor.plot_predictions(INSULIN, 26)
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == list(result.index)
-    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], result)
+    bars = sorted(ax.patches, key=lambda bar: bar.get_x())
+    np.testing.assert_allclose([bar.get_height() for bar in bars], result)
     place = result.index.get_loc("N")
-    assert [bar.get_linewidth() == 2 for bar in ax.patches].index(True) == place
-    expected = CLASS_COLORS["polar uncharged"]
-    assert to_hex(ax.patches[place].get_facecolor()).upper() == expected
-    assert "Residue 26" in ax.get_title()
+    [marked] = [bar for bar in bars if bar.get_linewidth() == 2]
+    assert marked is bars[place]
+    assert to_hex(marked.get_facecolor()).upper() == CLASS_COLORS["polar uncharged"]
+    assert ax.get_title() == f"{NAME}: residue 26 hidden, in truth N"
     assert plt.get_fignums() == []
+
+
+def test_the_figure_names_the_model_that_answered(capsys):
+    predictor = MaskPredictor(*load_language_model(NAME, masked=True))
+    assert POCKET_MODEL in predictor.plot_predictions("MALWM", 0).axes[0].get_title()
+    assert NAME not in predictor.plot_predictions("MALWM", 0).axes[0].get_title()
+
+
+def test_a_model_straight_from_transformers_will_do(tiny_checkpoints):
+    folder = str(tiny_checkpoints / NAME)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    predictor = MaskPredictor(tokenizer, EsmForMaskedLM.from_pretrained(folder))
+    assert predictor.predict(sequence=INSULIN, mask_index=29).sum() == pytest.approx(1)
+    assert folder in predictor.plot_predictions(INSULIN, 29).axes[0].get_title()
 
 
 def test_a_rare_letter_can_be_hidden_too(predictor):

@@ -1,25 +1,36 @@
+"""Loading ESM2: what comes out, what damaged or foreign checkpoints give, and a hub on loopback."""
+
 import json
 import logging
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
 from transformers import EsmForMaskedLM, EsmModel
 from transformers.utils import logging as hf_logging
 
-from dlfb.proteins import language_model
-from dlfb.proteins.language_model import load_language_model, load_tokenizer, token_embeddings
+from dlfb.proteins.language_model import (
+    REVISIONS,
+    load_language_model,
+    load_tokenizer,
+    token_embeddings,
+)
 from dlfb.proteins.sequences import INSULIN
+from dlfb.utils.context import POCKET_MODEL
+from tests.loopback import Loopback, serve_hub
 
 NAME = "facebook/esm2_t6_8M_UR50D"
+TABLE = "esm.embeddings.word_embeddings.weight"
+GOLDEN = Path(__file__).parents[2] / "../shared/data/esm2_reference"
 
 
 @pytest.fixture
@@ -116,13 +127,22 @@ def test_settings_come_back_after_an_error_too(own_copy):
     assert hf_logging.is_progress_bar_enabled()
 
 
-def test_a_fresh_process_says_nothing_either(use_tiny_checkpoints):
-    code = f"from dlfb.proteins.language_model import *; load_language_model({NAME!r})"
-    environment = {k: v for k, v in os.environ.items() if k != "DLFB_PROGRESS"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
-    assert (done.stdout, done.stderr) == ("", "")
+@pytest.mark.parametrize("function", [load_language_model, load_tokenizer, token_embeddings])
+def test_the_pocket_edition_says_once_which_model_answers(function, capfd):
+    answer = function(NAME)
+    told, silent = capfd.readouterr()
+    assert told.count("\n") == 1 and POCKET_MODEL in told and NAME in told and silent == ""
+    for part in answer if function is load_language_model else [answer]:
+        assert getattr(part, "dlfb_checkpoint", POCKET_MODEL) == POCKET_MODEL
+    function(POCKET_MODEL)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("function", [load_language_model, load_tokenizer, token_embeddings])
+@pytest.mark.parametrize("name", ["Rostlab/prot_bert", "EvolutionaryScale/esmc-300m-2024-12"])
+def test_the_pocket_edition_answers_for_no_other_model(function, name):
+    with pytest.raises(ValueError, match=name):
+        function(name)
 
 
 def test_token_embeddings_are_the_models_own(use_tiny_checkpoints):
@@ -134,34 +154,41 @@ def test_token_embeddings_are_the_models_own(use_tiny_checkpoints):
     np.testing.assert_array_equal(table, model.get_input_embeddings().weight.detach().numpy())
 
 
-def test_token_embeddings_read_only_their_table(own_copy):
-    # The other tensors are gone from the file, and it does not matter.
-    file = own_copy / "model.safetensors"
-    key = "esm.embeddings.word_embeddings.weight"
-    save_file({key: load_file(file)[key]}, file)
-    assert token_embeddings(NAME)[1].shape == (33, 32)
-    with pytest.raises(ValueError, match=r"lacks \d+ of the weights"):
-        load_language_model(NAME)
-
-
-def test_token_embeddings_of_a_large_model_take_little_memory(own_copy):
-    # A hole of 3 GB, which takes no disk, between the table and what comes before it.
-    file, hole = own_copy / "model.safetensors", 3 << 30
-    key = "esm.embeddings.word_embeddings.weight"
-    table = load_file(file)[key].numpy().copy()
-    header = {
-        "esm.layers": {"dtype": "U8", "shape": [hole], "data_offsets": [0, hole]},
-        key: {"dtype": "F32", "shape": table.shape, "data_offsets": [hole, hole + table.nbytes]},
-    }
+def write_weights(file, header, size, content=b""):
     told = json.dumps(header).encode()
     with file.open("wb") as large:
         large.write(len(told).to_bytes(8, "little") + told)
-        large.seek(hole, os.SEEK_CUR)
-        large.write(table.tobytes())
+        large.seek(size - len(content), os.SEEK_CUR)
+        large.write(content)
+
+
+def test_token_embeddings_of_a_large_model_take_little_memory(own_copy):
+    import resource
+
+    # A hole of 3 GB, which takes no disk, between the table and what comes before it.
+    file, hole = own_copy / "model.safetensors", 3 << 30
+    table = load_file(file)[TABLE].numpy().copy()
+    header = {
+        "esm.layers": {"dtype": "U8", "shape": [hole], "data_offsets": [0, hole]},
+        TABLE: {"dtype": "F32", "shape": table.shape, "data_offsets": [hole, hole + table.nbytes]},
+    }
+    write_weights(file, header, hole + table.nbytes, table.tobytes())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     np.testing.assert_array_equal(token_embeddings(NAME)[1], table)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 300_000  # kilobytes on Linux, bytes on a Mac
+
+
+def test_a_file_can_t_ask_for_more_than_it_holds(own_copy):
+    file, size = own_copy / "model.safetensors", 10**13
+    shape = [33, size // 33 // 4]
+    header = {TABLE: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
+    write_weights(file, header, 0)
+    with pytest.raises(ValueError, match="its weights end early"):
+        token_embeddings(NAME)
+    file.write_bytes((10**13).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match="no header"):
+        token_embeddings(NAME)
 
 
 def test_a_tokenizer_needs_no_weights(own_copy):
@@ -171,18 +198,22 @@ def test_a_tokenizer_needs_no_weights(own_copy):
     assert tokenizer.dlfb_checkpoint == NAME
 
 
-def test_a_model_cut_into_several_files_is_read(own_copy):
-    weights = load_file(own_copy / "model.safetensors")
-    (own_copy / "model.safetensors").unlink()
+def cut_into_two(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
     parts = {"a.safetensors": {}, "b.safetensors": {}}
     for i, (key, value) in enumerate(sorted(weights.items())):
         parts["ab"[i % 2] + ".safetensors"][key] = value
     for name, part in parts.items():
-        save_file(part, own_copy / name, metadata={"format": "pt"})
+        save_file(part, folder / name, metadata={"format": "pt"})
     index = {"weight_map": {key: name for name, part in parts.items() for key in part}}
-    (own_copy / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, **index}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, **index}))
+    return weights[TABLE]
+
+
+def test_a_model_cut_into_several_files_is_read(own_copy):
+    expected = cut_into_two(own_copy)
     _, model = load_language_model(NAME)
-    expected = weights["esm.embeddings.word_embeddings.weight"]
     assert torch.equal(model.get_input_embeddings().weight, expected)
     np.testing.assert_array_equal(token_embeddings(NAME)[1], expected.numpy())
 
@@ -192,7 +223,7 @@ def test_a_checkpoint_without_a_head_is_no_masked_model(own_copy):
     body = {k: v for k, v in load_file(file).items() if not k.startswith("lm_head")}
     save_file(body, file, metadata={"format": "pt"})
     load_language_model(NAME)
-    with pytest.raises(ValueError, match="lm_head.*It has no head for masked prediction"):
+    with pytest.raises(ValueError, match="lm_head.*it has no head for masked prediction"):
         load_language_model(NAME, masked=True)
 
 
@@ -216,7 +247,6 @@ def test_pickled_weights_are_never_read(own_copy):
     [
         ("model.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}", ValueError, "can't be read"),
         ("model.safetensors", None, ValueError, "can't be read"),
-        ("config.json", b"{", ValueError, "can't be read"),
         ("config.json", b"[]", ValueError, "can't be read"),
         ("config.json", b'{"model_type": "bert"}', ValueError, "'bert', and only 'esm'"),
         ("vocab.txt", None, FileNotFoundError, "holds no vocab.txt"),
@@ -232,41 +262,114 @@ def test_a_damaged_checkpoint_is_a_sentence(own_copy, function, file, content, k
     assert NAME in str(caught.value)
 
 
-@pytest.mark.parametrize("function", [load_language_model, token_embeddings])
-def test_without_network_the_ways_out_are_named(tmp_path, monkeypatch, function):
-    import huggingface_hub.constants
+# The hub
 
+
+@pytest.fixture
+def hub(tiny_checkpoints, tmp_path, monkeypatch):
+    """Serve the tiny model under the pinned name and revision; nothing is in the cache yet."""
+    shutil.copytree(tiny_checkpoints / NAME, tmp_path / "repository")
+    (tmp_path / "repository/pytorch_model.bin").write_bytes(b"a pickle, which nobody asked for")
     monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
-    monkeypatch.setenv("DLFB_EDITION", "full")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with Loopback() as server:
+        serve_hub(server, NAME, REVISIONS[NAME], tmp_path / "repository")
+        settings = {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+            "HF_HUB_OFFLINE": False,
+        }
+        for name, value in settings.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr("time.sleep", lambda _: None)  # the hub's client is patient
+        yield server
+
+
+WEIGHTS = f"/{NAME}/resolve/{REVISIONS[NAME]}/model.safetensors"
+
+
+def test_a_checkpoint_comes_once_at_its_pinned_revision(hub, monkeypatch):
+    tokenizer, model = load_language_model(NAME)
+    assert tokenizer.dlfb_checkpoint == model.dlfb_checkpoint == NAME
+    asked = {path for method, path, _ in hub.requests if "/resolve/" in path and method == "GET"}
+    assert WEIGHTS in asked and all(REVISIONS[NAME] in path for path in asked)
+    assert not any(path.endswith(".bin") for path in asked)
+    hub.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    load_language_model(NAME, masked=True)
+    token_embeddings(NAME)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 429}, {"cut": 100}])
+def test_passing_failures_of_the_hub_are_passed_over(hub, fault):
+    hub.faults[WEIGHTS] = [fault] if "status" in fault else [{}, fault]
+    assert load_language_model(NAME)[1].dlfb_checkpoint == NAME
+
+
+def test_what_is_not_what_was_announced_is_refused_deleted_and_fetched_anew(hub):
+    good = hub.files[WEIGHTS]
+    hub.files[WEIGHTS] = good[:-1] + bytes([good[-1] ^ 1])  # one bit of the last weight
+    with pytest.raises(ValueError, match="not what was published"):
+        load_language_model(NAME)
+    hub.files[WEIGHTS] = good
+    load_language_model(NAME)
+
+
+@pytest.mark.parametrize("function", [load_language_model, token_embeddings])
+@pytest.mark.parametrize("why", ["HF_HUB_OFFLINE is set", "gone", "404"])
+def test_what_can_t_be_had_is_a_sentence_with_the_ways_out(hub, monkeypatch, function, why):
+    if why == "gone":
+        hub.server.shutdown()
+        hub.server.server_close()
+    elif why == "404":
+        hub.files.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", "OFFLINE" in why)
     with pytest.raises(FileNotFoundError) as caught:
-        function("facebook/esm2_never_was")
-    for part in ("'facebook/esm2_never_was'", "full edition", "DLFB_CHECKPOINTS", "'pocket'"):
+        function(NAME)
+    for part in (NAME, hub.url, "DLFB_CHECKPOINTS", "'pocket'", *[why] * ("OFFLINE" in why)):
         assert part in str(caught.value)
 
 
-def test_a_copy_in_the_hubs_cache_needs_no_network(tiny_checkpoints, monkeypatch):
-    calls = []
-
-    def snapshot(name, allow_patterns, local_files_only=False):
-        calls.append((name, local_files_only))
-        return str(tiny_checkpoints / NAME)
-
-    monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
-    monkeypatch.setattr(language_model, "snapshot_download", snapshot)
-    _, model = load_language_model("facebook/esm2_t36_3B_UR50D")
-    assert calls == [("facebook/esm2_t36_3B_UR50D", True)]
-    assert model.dlfb_checkpoint == "facebook/esm2_t36_3B_UR50D"
+def test_a_model_of_another_kind_is_refused_before_its_weights_come(hub):
+    config = f"/{NAME}/resolve/{REVISIONS[NAME]}/config.json"
+    hub.files[config] = b'{"model_type": "bert"}'
+    with pytest.raises(ValueError, match="'bert', and only 'esm'"):
+        load_language_model(NAME)
+    assert hub.asked(WEIGHTS) == []
 
 
-def test_the_chapters_checkpoints_come_from_their_pinned_revision(tiny_checkpoints, monkeypatch):
-    calls = []
-    monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
-    monkeypatch.setattr(
-        language_model,
-        "checkpoint_folder",
-        lambda n, weights: calls.append(n) or tiny_checkpoints / n,
-    )
-    load_language_model(NAME)
-    assert calls == [NAME]
+@pytest.mark.parametrize("shards", [False, True])
+def test_of_a_large_model_the_table_comes_alone(hub, tmp_path, shards):
+    """The rest of the file is never asked for, whether it is one file or several."""
+    folder = tmp_path / "repository"
+    weights = load_file(folder / "model.safetensors")
+    weights["a.large.one"] = torch.zeros(1_000_000)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    if shards:
+        cut_into_two(folder)
+    serve_hub(hub, NAME, REVISIONS[NAME], folder)
+    tokens, table = token_embeddings(NAME)
+    np.testing.assert_array_equal(table, weights[TABLE].numpy())
+    spans = [
+        headers["Range"].removeprefix("bytes=").split("-")
+        for method, path, headers in hub.requests
+        if method == "GET" and path.endswith(".safetensors")
+    ]
+    assert 0 < sum(int(end) - int(begin) + 1 for begin, end in spans) < 400_000  # of 4 MB
+
+
+def test_the_endpoint_of_the_environment_is_honoured(hub, tmp_path):
+    code = f"from dlfb.proteins.language_model import *; load_language_model({NAME!r})"
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    environment |= {"HF_HUB_OFFLINE": "0", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert (done.stdout, done.stderr) == ("", "")  # a fresh process says nothing either
+    assert hub.asked(WEIGHTS) and (tmp_path / "home/hub").is_dir()
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs ../shared/data/esm2_reference")
+def test_pins_are_those_of_the_reference_data():
+    told = [json.loads(f.read_text())["checkpoint"] for f in GOLDEN.glob("fastplms_golden_*.json")]
+    assert told and all(REVISIONS[one["repo_id"]] == one["revision"] for one in told)
