@@ -1,0 +1,160 @@
+"""The book's own files for the full edition: the command ``dlfb-provision``.
+
+    dlfb-provision --chapter proteins --destination DIR
+
+The book's host lists its files in ``urls.txt``, each on a line "size path". They are fetched aside,
+again where a connection is cut, and get their names when all of them are whole. What is there
+already with the announced size is not fetched again. Whoever has such files needs no command: a
+folder that holds ``proteins/datasets/...`` is read where ``DLFB_ASSETS`` names it.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+import pooch
+
+from dlfb.utils.context import provisioned_dir
+
+BOOK = "https://assets.deep-learning-for-biology.com"
+GO = "https://purl.obolibrary.org/obo/go/go-basic.obo"
+NEEDED = ("train_terms.tsv.zip", "train_sequences.fasta", "train_taxonomy.tsv.zip", "go-basic.obo")
+LICENCES = """\
+Files of the book: see https://deep-learning-for-biology.com. They derive from CAFA5, UniProt and
+GOA (CC BY 4.0). Gene Ontology: CC BY 4.0, https://geneontology.org/docs/go-citation-policy/
+"""
+
+
+def provision(
+    chapter: str = "proteins",
+    destination: str | os.PathLike | None = None,
+    host: str = BOOK,
+    ontology: str = GO,
+) -> Path:
+    """Get the data sets of a chapter from the book's host, and the Gene Ontology.
+
+    Parameters
+    ----------
+    chapter : str
+        The first folder of the paths that the host lists.
+    destination : path, optional
+        Gets ``proteins/datasets/...``; default: where the full edition looks. A file of another
+        size that has the name of a new one is kept as ``NAME.earlier``.
+    host : str
+        The book's host or a mirror of it.
+    ontology : str
+        The address of go-basic.obo, for hosts that list none.
+
+    Returns
+    -------
+    Path
+        The destination.
+
+    Raises
+    ------
+    OSError
+        If a file can't be had whole, or not be written. What was there before is unchanged.
+    ValueError
+        If the host's list of files is not one, or lacks a file that the pages need.
+    """
+    root = Path(destination or provisioned_dir()).expanduser().absolute()
+    aside = root / chapter / ".incoming"
+    (aside / "urls.txt").unlink(missing_ok=True)  # always today's
+    fetcher = pooch.create(path=aside, base_url="", registry={}, retry_if_failed=3)
+    listing = _fetch(fetcher, f"{host}/urls.txt", "urls.txt", None)
+    wanted = read_listing(listing.read_text("utf-8", "replace"), chapter)
+    urls = {name: f"{host}/{quote(name)}" for name in wanted}
+    own = f"{chapter}/datasets/go-basic.obo"
+    if own not in wanted:
+        wanted[own], urls[own] = None, ontology
+    if lacking := [name for name in NEEDED if f"{chapter}/datasets/{name}" not in wanted]:
+        raise ValueError(f"{host}/urls.txt lists no {lacking[0]}, which the pages need.")
+    new = [name for name, size in wanted.items() if not _is_there(root / name, size)]
+    for name in new:
+        if not _is_there(aside / name, wanted[name]):  # from a run that was cut off
+            (aside / name).unlink(missing_ok=True)
+            _fetch(fetcher, urls[name], name, wanted[name])
+    for name in new:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if (root / name).exists():
+            (root / name).replace(root / f"{name}.earlier")
+        (aside / name).replace(root / name)
+    (root / chapter / "LICENCES.txt").write_text(LICENCES)
+    shutil.rmtree(aside)
+    return root
+
+
+def read_listing(text: str, chapter: str) -> dict[str, int | None]:
+    """Return the data sets that a ``urls.txt`` lists for a chapter, as {path: size in bytes}.
+
+    Raises
+    ------
+    ValueError
+        If a line is not "size path", or a path leaves its folder.
+    """
+    files = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        size, _, name = line.strip().partition(" ")
+        parts = PurePosixPath(name.strip()).parts
+        sane = size.isdigit() and parts and not {"..", "/"} & set(parts)
+        if line.strip() and (not sane or ":" in name or "\\" in name):
+            raise ValueError(
+                f"urls.txt, line {number}: expected 'size {chapter}/datasets/...', found "
+                f"{line.strip()[:80]!r}. Is the host the book's?"
+            )
+        if len(parts) > 2 and parts[:2] == (chapter, "datasets"):
+            files["/".join(parts)] = int(size)
+    return files
+
+
+def _is_there(path: Path, size: int | None) -> bool:
+    return path.is_file() and size in (None, path.stat().st_size)
+
+
+def _fetch(fetcher: pooch.Pooch, url: str, name: str, size: int | None) -> Path:
+    fetcher.registry[name], fetcher.urls[name] = None, url
+    try:
+        return Path(fetcher.fetch(name, downloader=partial(_download, size=size)))
+    except (OSError, ValueError) as error:  # the errors of requests are OSErrors
+        raise OSError(
+            f"{url} can't be had: {error}. Try again with a network, name a mirror with "
+            "--base-url, or stay with the pocket edition, which needs no download."
+        ) from error
+
+
+def _download(url: str, file: str, fetcher: pooch.Pooch, size: int | None) -> None:
+    """Download and check; pooch tries again after a ValueError, and keeps nothing of it."""
+    bar = os.environ.get("DLFB_PROGRESS") != "0"
+    pooch.HTTPDownloader(progressbar=bar, timeout=(10, 60), chunk_size=1 << 16)(url, file, fetcher)
+    with open(file, "rb") as arrived:
+        if arrived.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            raise OSError("a web page arrived in its place, so it has moved or wants a log-in")
+    if size not in (None, arrived := os.path.getsize(file)):
+        raise ValueError(f"{arrived:,} bytes arrived where {size:,} were announced")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command ``dlfb-provision``; return its exit status."""
+    parser = argparse.ArgumentParser(prog="dlfb-provision", description="Get the book's files.")
+    parser.add_argument("--chapter", choices=["proteins"], default="proteins")
+    parser.add_argument("--destination", default=provisioned_dir(), help="default: %(default)s")
+    parser.add_argument("--base-url", default=BOOK, help="the book's host, or a mirror of it")
+    parser.add_argument("--ontology", default=GO, help="the address of go-basic.obo")
+    options = parser.parse_args(arguments)
+    try:
+        root = provision(options.chapter, options.destination, options.base_url, options.ontology)
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"dlfb-provision: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    default = root == provisioned_dir()
+    print(f"The files are in {root}. To use them, set DLFB_", end="")
+    print('EDITION=full, or call dlfb.use_edition("full").' if default else f"ASSETS={root}.")
+    return 0
