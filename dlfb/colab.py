@@ -1,55 +1,32 @@
-"""What the first cell of a page calls on a hosted notebook, once it has installed dlfb there."""
+"""What the first cell of a page calls, so that a hosted notebook makes use of its GPU."""
 
 import os
 import subprocess
 
-from dlfb.utils.context import provisioned_dir
+#: Environment variables by which Colab and Kaggle can be known.
+HOSTS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 
 
 def prepare() -> None:
-    """Choose a hosted notebook's edition: full where there is a GPU, with its files, else pocket.
+    """Choose the full edition on a hosted notebook that has a GPU; anywhere else do nothing.
 
-    The choice stands in the environment variable ``DLFB_EDITION``, so that later
-    processes agree. A reader who has set it, or ``DLFB_ASSETS``, has chosen
-    already. Files that are there are not fetched again; if they can't be had, a
-    sentence says why, and the pocket edition stays.
+    A reader who set ``DLFB_EDITION`` before has chosen already.
     """
-    if os.environ.get("DLFB_EDITION") or os.environ.get("DLFB_ASSETS") or not _has_gpu():
+    hosted = any(name in os.environ for name in HOSTS)
+    if not hosted or os.environ.get("DLFB_EDITION") or not _has_gpu():
         return
-    if failures := _provision():
-        print(f"The pages stay with the pocket edition, as the full one can't be had: {failures}")
-        return
-    os.environ["DLFB_EDITION"] = "full"
+    os.environ["DLFB_EDITION"] = "full"  # for processes that a page starts, too
     # Else JAX reserves most of the GPU at its first step, and torch, on the same page, has none.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print(
-        "This notebook has a GPU, so its page runs on the full edition: real proteins, and ESM2. "
-        "Set the environment variable DLFB_EDITION to pocket before this cell for the other one."
+        "This notebook has a GPU, so its page runs on the full edition, with ESM2 from the hub. "
+        "For the pocket edition, set the environment variable DLFB_EDITION to pocket before."
     )
 
 
 def _has_gpu() -> bool:
     """Ask NVIDIA's own tool, which is quick and sets up neither torch nor jax."""
     try:
-        asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30)
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return asked.returncode == 0
-
-
-def _provision() -> str:
-    """Get the full edition's files where some are missing; return what went wrong, if it did."""
-    from dlfb.provision import provision
-    from dlfb.provision.manifest import REQUIRED
-
-    def missing() -> list[str]:
-        return [name for name in REQUIRED if not (provisioned_dir() / name).is_file()]
-
-    failures = []
-    for source in ("book", "uniprot"):  # hosts vanish: without the book's, the data are built anew
-        if missing():
-            try:
-                provision(source)
-            except (ValueError, OSError) as error:
-                failures.append(" ".join(str(error).split()))
-    return " ".join(failures or ["Neither source has all files."]) if missing() else ""

@@ -167,7 +167,7 @@ def test_home_is_written_everywhere(copy):
     left = [path.name for path in home.places(copy) if old in path.read_text()]
     assert left == []
     page = (copy / "notebooks" / "99_page.md").read_text()
-    assert 'repository = "ada/proteins"' in page and "1 + 1" in page
+    assert 'git+https://github.com/ada/proteins"' in page and "1 + 1" in page
     home.move(copy, old)
     assert {path: path.read_text() for path in home.places(copy)} == before
 
