@@ -1,0 +1,165 @@
+"""CAFA's files from UniProt, GOA and GO: what is kept, and what happens to bad input."""
+
+import gzip
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dlfb.proteins.dataset import load_sequences, load_taxonomy, load_terms
+from tests.loopback import Loopback
+from tools.uniprot_dataset import EVIDENCE, main, make_dataset, read_annotations
+
+GO = """format-version: 1.2
+data-version: releases/2030-01-01
+
+[Term]
+id: GO:0003674
+name: molecular_function
+namespace: molecular_function
+
+[Term]
+id: GO:0005488
+name: binding
+namespace: molecular_function
+alt_id: GO:0005554
+is_a: GO:0003674 ! molecular_function
+
+[Term]
+id: GO:0008150
+name: biological_process
+namespace: biological_process
+"""
+
+
+def gaf(*rows, first="!gaf-version: 2.2"):
+    """Return GAF text; a row is (id, term) or (id, term, evidence, relation, taxon, database)."""
+    lines = [first, "!date-generated: 2030-01-02"]
+    for entry, term, *more in rows:
+        usual = ["IDA", "enables", "taxon:9606", "UniProtKB"]
+        evidence, relation, taxon, database = [*more, *usual[len(more) :]]
+        lines.append("\t".join([
+            database, entry, "SYM", relation, term, "PMID:1", evidence, "", "F", "name", "syn",
+            "protein", taxon, "20300101", "UniProt", "", "",
+        ]))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Write the three inputs, and return them as arguments."""
+    rows = [("P2", "GO:0005554"), ("P1", "GO:0003674", "TAS"), ("P3", "GO:0005488")]
+    (tmp_path / "a.gaf.gz").write_bytes(gzip.compress(gaf(*rows).encode()))
+    fasta = "".join(f">sp|{e}|{e}_HUMAN OS=Homo sapiens\nMALW\nM\n" for e in ("P1", "P2", "Q9"))
+    (tmp_path / "s.fasta").write_text(fasta)
+    (tmp_path / "go.obo").write_text(GO)
+    return {
+        "sequences": [tmp_path / "s.fasta"],
+        "annotations": [tmp_path / "a.gaf.gz"],
+        "ontology": tmp_path / "go.obo",
+    }
+
+
+def test_the_chapter_s_code_reads_what_comes_out(inputs, tmp_path, monkeypatch, capsys):
+    folder = make_dataset(tmp_path / "out", **inputs)
+    assert "1 annotated proteins left out" in capsys.readouterr().out
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / "out"))
+    # The alternative id is mapped, ancestors are added, P3 has no sequence, Q9 no annotation.
+    assert load_terms("MFO")[["EntryID", "term"]].to_numpy().tolist() == [
+        ["P1", "GO:0003674"], ["P2", "GO:0003674"], ["P2", "GO:0005488"],
+    ]  # fmt: skip
+    assert load_taxonomy()["taxonomyID"].tolist() == [9606, 9606]
+    assert load_sequences()["Sequence"].tolist() == ["MALWM", "MALWM"]
+    accretion = pd.read_csv(folder / "IA.tsv", sep="\t", header=None, index_col=0)[1]
+    assert accretion["GO:0005488"] == np.log2(2) and accretion["GO:0003674"] == 0
+    with zipfile.ZipFile(folder / "train_terms.tsv.zip") as archive:
+        assert archive.namelist() == ["train_terms.tsv"]
+
+
+def test_the_same_input_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
+    first = make_dataset(tmp_path / "a", **inputs)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    second = make_dataset(tmp_path / "b", **inputs)
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+def test_addresses_are_fetched(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with Loopback() as server:
+        annotations = inputs["annotations"][0].read_bytes()
+        server.files = {"/a.gaf.gz": annotations, "/s": inputs["sequences"][0].read_bytes()}
+        server.faults["/s"] = [{"cut": 5}, {"status": 503}]
+        addresses = {"annotations": [f"{server.url}/a.gaf.gz"], "sequences": [f"{server.url}/s"]}
+        folder = make_dataset(tmp_path / "out", **{**inputs, **addresses})
+        assert sorted(p.name for p in folder.iterdir()) == [
+            "IA.tsv", "go-basic.obo", "train_sequences.fasta", "train_taxonomy.tsv.zip",
+            "train_terms.tsv.zip",
+        ]  # fmt: skip
+        with pytest.raises(OSError, match=f"{server.url}/no can't be had: .*404"):
+            make_dataset(tmp_path / "none", **{**inputs, "sequences": [f"{server.url}/no"]})
+
+
+def annotations(tmp_path, text, taxa=(9606,)):
+    (tmp_path / "a.gaf").write_text(text)
+    return read_annotations([tmp_path / "a.gaf"], taxa)
+
+
+def test_what_cafa_keeps_is_kept(tmp_path, capsys):
+    codes = ["IEA", "ISS", "IBA", "ND", "NAS", *sorted(EVIDENCE)]
+    rows = [(f"P{code}", "GO:1", code) for code in codes]
+    rows += [("PNOT", "GO:1", "IDA", "NOT|enables"), ("PRAT", "GO:1", "IDA", "", "taxon:10116")]
+    rows += [("PVIR-2", "GO:1", "IDA", "", "taxon:9606|taxon:1"), ("PVIR:PRO_1", "GO:1")]
+    table = annotations(tmp_path, gaf(*rows))
+    assert set(table["EntryID"]) == {f"P{code}" for code in EVIDENCE} | {"PVIR"}
+    assert set(table["taxonomyID"]) == {"9606"} and not table.duplicated().any()
+    told = capsys.readouterr().out
+    assert "5 neither experimental nor curated; 1 negative (NOT); 1 of taxon:10116" in told
+
+
+@pytest.mark.parametrize(("row", "cause"), [
+    (("MGI:1", "GO:1", "IDA", "", "taxon:9606", "MGI"), "1 of the database MGI, not UniProtKB"),
+    (("P1", "GO:1", "IDA", "", "taxon:9606", "UniProt"), "1 of the database UniProt, not Uni"),
+    (("P1", "GO:1", "IDA", "", "taxon:10116"), "1 of taxon:10116"),
+    (("P1", "GO:1", "IEA"), "1 neither experimental nor curated"),
+])  # fmt: skip
+def test_where_nothing_is_left_the_cause_is_the_right_one(tmp_path, row, cause):
+    with pytest.raises(ValueError, match=f"a.gaf: {cause}") as caught:
+        annotations(tmp_path, gaf(row))
+    assert str(caught.value).count("1 ") == 1
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    (gaf(first="EntryID\tterm"), "line 1: a GAF file begins with"),
+    (gaf() + "UniProtKB\tP1\n", "line 3: 2 fields where GAF has 17"),
+])  # fmt: skip
+def test_what_is_no_gaf_is_refused_with_its_line(tmp_path, text, told):
+    with pytest.raises(ValueError, match=told):
+        annotations(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["annotations", "sequences", "ontology"])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_gzip_file_is_named(inputs, tmp_path, name, damage):
+    text = {"annotations": gaf(("P1", "GO:0003674")), "sequences": ">P1\nMALWM\n", "ontology": GO}
+    packed = bytearray(gzip.compress(text[name].encode()))
+    packed[-6] ^= damage == "flipped"
+    bad = tmp_path / "bad.gz"
+    bad.write_bytes(packed[: len(packed) // 2] if damage == "cut" else packed)
+    with pytest.raises(ValueError, match="bad.gz: the file is damaged or cut off"):
+        make_dataset(tmp_path / "out", **{**inputs, name: bad if name == "ontology" else [bad]})
+
+
+def test_what_can_t_be_made_is_a_sentence(inputs, tmp_path):
+    out = str(tmp_path / "out")
+    with pytest.raises(SystemExit, match="For taxon 7 no GOA file is known here"):
+        main([out, "--taxa", "7"])
+    (tmp_path / "other.fasta").write_text(">Q1\nMAL\n")
+    with pytest.raises(ValueError, match="None of the 3 annotated proteins is in"):
+        make_dataset(tmp_path / "out", **{**inputs, "sequences": [tmp_path / "other.fasta"]})
+    (tmp_path / "other.fasta").write_text(">P1\nMAL\n>P1\nMALW\n")
+    with pytest.raises(ValueError, match="another sequence of P1"):
+        make_dataset(tmp_path / "out", **{**inputs, "sequences": [tmp_path / "other.fasta"]})
+    with pytest.raises(FileNotFoundError, match="nowhere.gaf"):
+        make_dataset(tmp_path / "out", **{**inputs, "annotations": [tmp_path / "nowhere.gaf"]})
