@@ -30,7 +30,6 @@ from tests.loopback import Loopback, serve_hub
 
 NAME = "facebook/esm2_t6_8M_UR50D"
 TABLE = "esm.embeddings.word_embeddings.weight"
-GOLDEN = Path(__file__).parents[2] / "../shared/data/esm2_reference"
 
 
 @pytest.fixture
@@ -367,9 +366,3 @@ def test_the_endpoint_of_the_environment_is_honoured(hub, tmp_path):
                           text=True, check=True)  # fmt: skip
     assert (done.stdout, done.stderr) == ("", "")  # a fresh process says nothing either
     assert hub.asked(WEIGHTS) and (tmp_path / "home/hub").is_dir()
-
-
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs ../shared/data/esm2_reference")
-def test_pins_are_those_of_the_reference_data():
-    told = [json.loads(f.read_text())["checkpoint"] for f in GOLDEN.glob("fastplms_golden_*.json")]
-    assert told and all(REVISIONS[one["repo_id"]] == one["revision"] for one in told)
