@@ -169,7 +169,8 @@ def test_stored_embeddings_become_a_data_set(bare, table, tmp_path):
     ):
         batch = next(built["train"].batch(32).as_numpy_iterator())
         assert batch["embedding"].shape == (4, 32) and batch["target"].shape == (4, 3)
-        assert [len(built[name]) for name in ("train", "valid", "test")] == [4, 1, 1]
+        np.testing.assert_array_equal(batch["embedding"], found)
+        assert [list(built[n].ids) for n in ("valid", "test")] == [["P4"], ["P5"]]
 
 
 def test_the_chapter_s_own_prefix(bare, table):
