@@ -1,120 +1,298 @@
-"""Three-dimensional structures: fetching them and turning them (notebook 01).
-
-A structure is passed around as the text of its file, in the PDB format or, for
-entries too large for it, in mmCIF. The archive is the Protein Data Bank, read
-from RCSB; its data are in the public domain (CC0 1.0).
-"""
+"""Structures in the PDB format: fetched from RCSB, read, turned and drawn (notebook 01)."""
 
 import os
 import re
-import tempfile
+import warnings
+from base64 import b64encode
+from functools import lru_cache, partial
+from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 
-from dlfb.proteins.structure_views import (
-    COLORINGS,
-    STYLES,
-    checked,
-    plot_structure,
-    read_chains,
-    view_structure,
-)
-from dlfb.utils.context import assets, edition
-from dlfb.utils.download import DownloadError, NotThereError, Wanted, download, keep
+import numpy as np
+import pandas as pd
+import py3Dmol
+import requests
+from Bio.Data.IUPACData import protein_letters_3to1_extended
+from matplotlib import colormaps
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
-__all__ = [
-    "COLORINGS",
-    "STRUCTURES",
-    "STYLES",
-    "available_structures",
-    "fetch_protein_structure",
-    "plot_structure",
-    "read_chains",
-    "view_structure",
-]
+from dlfb.proteins.sequences import CLASS_COLORS, amino_acid_class
+from dlfb.utils.config import PALETTE
+from dlfb.utils.context import assets, cache_dir, edition
 
-STRUCTURES = {"3I40": "insulin", "1BKV": "collagen", "1YAR": "proteasome"}
+STRUCTURES = {"3I40": "insulin", "1BKV": "collagen", "1YAR": "proteasome"} | {
+    "1UBI": "ubiquitin", "2HHB": "haemoglobin", "1I10": "lactate dehydrogenase"
+}  # fmt: skip
 RCSB = "https://files.rcsb.org/download"
+TIMEOUT = (10, 60)  # seconds, to connect and from one piece of the answer to the next
+STYLES = ("cartoon", "stick", "sphere", "line")
+COLORINGS = ("spectrum", "chain", "residue class", "secondary structure")
+SECONDARY_COLORS = {"h": "#D55E00", "s": "#0072B2", "c": "#999999"}  # helix, strand, neither
+ELEV, AZIM = 30, -60  # where a structure is seen from, in degrees, as matplotlib counts them
 
-_KINDS = ("pdb", "cif")
+_LETTERS = {three.upper(): one for three, one in protein_letters_3to1_extended.items()}
+_LETTERS |= {"HYP": "P", "MSE": "M", "UNK": "X"}
+_SHADES = [to_hex(shade) for shade in colormaps["viridis"](np.linspace(0.1, 1, 9))]
 
 
 def fetch_protein_structure(pdb_id: str) -> str:
-    """Return an entry of the Protein Data Bank.
+    """Return an entry of the Protein Data Bank, as text in the PDB format.
 
-    In the full edition it is downloaded once and kept. The pocket edition has
-    the three of `STRUCTURES`, as geometry built in code and no experiment's.
-
-    Parameters
-    ----------
-    pdb_id : str
-        Four characters, the first a digit, in either case: ``"3I40"``.
-
-    Returns
-    -------
-    str
-        The text of the file: PDB format, or mmCIF if the entry has no other.
+    `pdb_id` is such as ``"3I40"``, in either case, or ``"pdb_00003i40"``. What comes with dlfb is
+    read from there; a line is printed if it is a model and not the measured entry. The full
+    edition downloads anything else, once.
 
     Raises
     ------
-    ValueError
-        If `pdb_id` can't be one, or the file is no structure.
-    FileNotFoundError
-        If there is no such entry, or the edition does not have it.
-    ConnectionError
-        If the archive can't be reached, or answers with something else.
+    ValueError, FileNotFoundError, ConnectionError
+        If `pdb_id` can't be one; if there is no such entry here; if RCSB gives no structure.
     """
-    if not isinstance(pdb_id, str) or not re.fullmatch("[0-9][A-Za-z0-9]{3}", pdb_id.strip()):
-        raise ValueError(
-            f"{pdb_id!r} is no PDB id: one has four letters or digits and begins with a digit, "
-            "such as '3I40'."
+    form = re.fullmatch("(?:pdb_0000)?([0-9][a-z0-9]{3})", str(pdb_id).strip(), re.ASCII | re.I)
+    if form is None or not isinstance(pdb_id, str):
+        form = "four letters or digits that begin with a digit, such as '3I40' or 'pdb_00003i40'"
+        raise ValueError(f"{pdb_id!r} is no PDB id. One has {form}.")
+    pdb_id = form[1].upper()
+    here = Path(assets(f"proteins/structures/{pdb_id}.pdb"))
+    text = checked(here.read_text("utf8", "replace"), str(here)) if here.is_file() else ""
+    is_model = "\nEXPDTA    THEORETICAL MODEL" in text
+    if edition() == "full" and (is_model or not text):
+        return _downloaded(pdb_id, cache_dir() / "structures" / f"{pdb_id}.pdb")
+    if not text:
+        have = ", ".join(f"{key} ({name})" for key, name in available_structures().items())
+        raise FileNotFoundError(
+            f"The {edition()} edition has no structure {pdb_id}: no file {here}. At hand: {have}. "
+            "After dlfb.use_edition('full') any other is downloaded, with a network."
         )
-    pdb_id = pdb_id.strip().upper()
-    for path in _local_paths(pdb_id):
-        if path.is_file():
-            return checked(path.read_text(encoding="utf-8", errors="replace"), str(path))
-    if edition() != "full":
-        raise FileNotFoundError(_not_here(pdb_id))
-    for path in _local_paths(pdb_id):
-        text = _download(f"{RCSB}/{path.name}")
-        if text is not None:
-            keep(text.encode(), path)
-            return text
-    raise FileNotFoundError(f"The Protein Data Bank has no entry {pdb_id}. Check the id.")
+    if is_model:
+        print(f"{pdb_id}: a model built from geometry. The full edition has the measured entry.")
+    return text
 
 
 def available_structures() -> dict[str, str]:
     """Return those of `STRUCTURES` that can be fetched here, id to name."""
-    return {
-        pdb_id: name
-        for pdb_id, name in STRUCTURES.items()
-        if edition() == "full" or any(path.is_file() for path in _local_paths(pdb_id))
-    }
+    here = {key for key in STRUCTURES if Path(assets(f"proteins/structures/{key}.pdb")).is_file()}
+    return {key: name for key, name in STRUCTURES.items() if key in here or edition() == "full"}
 
 
-def _local_paths(pdb_id: str) -> list[Path]:
-    return [Path(assets(f"proteins/structures/{pdb_id}.{kind}")) for kind in _KINDS]
+def read_chains(structure: str) -> dict[str, list[str]]:
+    """Return the amino acids of each chain that have a place, in order, in three letters.
+
+    Modified ones count, such as ``HYP`` in collagen; water, ligands and nucleic acids do not.
+    """
+    residues = _residues(checked(structure, "read_chains"))
+    return {name: list(chain.resn) for name, chain in residues.groupby("chain", sort=False)}
 
 
-def _download(url: str) -> str | None:
-    """Return the structure that stands at an address, None if nothing does."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            file = download(Wanted(url, Path(folder) / url.rsplit("/", 1)[-1])).path
-        except NotThereError:
-            return None
-        except DownloadError as error:
-            raise ConnectionError(
-                f"{error} Connect to the network, or set DLFB_EDITION=pocket for the structures "
-                "that come with dlfb."
-            ) from error
-        return checked(file.read_text(encoding="utf-8", errors="replace"), url)
+class StructureView(py3Dmol.view):
+    """A ``py3Dmol.view`` that is stored as HTML and as a still picture, for where nothing turns."""
+
+    still: partial | None = None
+
+    def _make_html(self) -> str:
+        box, code = super()._make_html().split("<script>", 1)
+        # Nothing that a structure says may end the script that it is part of, or begin another.
+        code = re.sub(r"<(?=[/!?a-zA-Z])", r"\\u003c", code.removesuffix("</script>"))
+        if picture := self._repr_png_():  # lies under the canvas, for where 3Dmol can't be loaded
+            style = "position: absolute; width: 100%; height: 100%; object-fit: contain; margin: 0"
+            source = f"data:image/png;base64,{b64encode(picture).decode()}"
+            still = f'<img alt="" style="{style}" src="{source}">'
+            box = re.sub(r"<p id=.*?</p>", still, box, flags=re.DOTALL)
+        return f"{box}<script>{code}</script>"
+
+    def _repr_html_(self) -> str:
+        return self._make_html()
+
+    def _repr_png_(self) -> bytes | None:
+        picture = BytesIO()
+        if self.still is not None:
+            self.still().savefig(picture, format="png", dpi=144, bbox_inches="tight")
+        return picture.getvalue() or None
+
+    def __repr__(self) -> str:
+        return "A structure to turn with the mouse."
 
 
-def _not_here(pdb_id: str) -> str:
-    assets_folder = os.environ.get("DLFB_ASSETS")
-    where = f"the assets in {assets_folder}" if assets_folder else f"the {edition()} edition"
-    have = [f"{known} ({name})" for known, name in available_structures().items()]
-    return (
-        f"There is no structure {pdb_id} in {where}. At hand: {', '.join(have) or 'none'}. "
-        "Any other entry is downloaded after dlfb.use_edition('full'), which needs the network."
-    )
+def view_structure(
+    structure: str, style: str = "cartoon", color: str = "spectrum", width=640, height=480
+) -> StructureView:
+    """Return a view of a structure that can be turned with the mouse, a ``py3Dmol.view``.
+
+    Parameters
+    ----------
+    structure : str
+        What `fetch_protein_structure` returns.
+    style, color : str
+        One of `STYLES`, one of `COLORINGS`. ``"spectrum"`` goes along each chain.
+    width, height : int
+        In pixels.
+    """
+    if style not in STYLES:
+        raise ValueError(f"view_structure: no style {style!r}; take {', '.join(STYLES)}.")
+    drawn = _drawn(checked(structure, "view_structure"), style)
+    if not re.search("^(ATOM|HETATM)", drawn, re.MULTILINE):
+        fault = f"view_structure: no atom to draw as {style!r} has coordinates"
+        raise ValueError(f"{fault}. Ligands and water show with style='sphere'.")
+    scheme, meaning = coloring(structure, color)
+    view = StructureView(width=width, height=height)
+    view.addModel(drawn, "pdb")
+    view.setStyle({style: {"colorscheme": scheme}})
+    for i, (name, shade) in enumerate(meaning.items()):
+        place = {"useScreen": True, "position": {"x": 8, "y": 8 + 24 * i}, "fontSize": 12}
+        view.addLabel(name, {"backgroundColor": shade} | place)
+    # From where the still picture is seen, too: a rope is not shown from its end.
+    view.rotate(-(90 + AZIM), "vz")
+    view.rotate(ELEV - 90, "vx")
+    view.zoomTo()
+    view.still = partial(plot_structure, structure, color) if len(_residues(structure)) else None
+    return view
+
+
+def plot_structure(
+    structure: str, color: str = "spectrum", elev: float = ELEV, azim: float = AZIM
+) -> Figure:
+    """Draw the chains from alpha carbon to alpha carbon, for where nothing can be turned.
+
+    `structure` and `color` are those of `view_structure`; it is seen from `elev` and `azim`, in
+    degrees. Secondary structure is what the file's HELIX and SHEET lines say.
+    """
+    residues = _residues(checked(structure, "plot_structure"))
+    if residues.empty:
+        fault = "plot_structure: no amino acid here has an alpha carbon with coordinates"
+        raise ValueError(f"{fault}. view_structure(..., style='sphere') shows other atoms.")
+    scheme, meaning = coloring(structure, color)
+    values, places = residues[scheme["prop"]], residues[["x", "y", "z"]].to_numpy()
+    if color == "spectrum":
+        values = colormaps["viridis"](0.1 + 0.9 * (values - values.min()) / (np.ptp(values) or 1))
+    shades = list(values) if color == "spectrum" else list(values.map(scheme["map"]))
+    # Each residue's line begins at the one before; the first of a chain is a dot.
+    same = (residues.chain == residues.chain.shift()).to_numpy()
+    begins = np.where(same[:, None], np.roll(places, 1, axis=0), places - 0.01)
+    lines = np.stack([begins, places], axis=1)
+    figure = plt.figure(figsize=(5, 5), layout="constrained")
+    ax = figure.add_subplot(projection="3d")
+    ax.add_collection3d(Line3DCollection(lines, colors=shades, linewidths=2.5, capstyle="round"))
+    ax.auto_scale_xyz(*places.T)
+    ax.set_box_aspect(np.ptp(places, axis=0).clip(min=1), zoom=1.05)  # one scale for all axes
+    ax.set_axis_off()
+    ax.view_init(elev=elev, azim=azim)
+    for name, shade in meaning.items():
+        ax.plot([], [], [], color=shade, linewidth=5, label=name)
+    if meaning:
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    plt.close(figure)  # for pyplot, so that a notebook shows it once
+    return figure
+
+
+def coloring(structure: str, color: str) -> tuple[dict, dict[str, str]]:
+    """Return one of `COLORINGS` as 3Dmol's colorscheme, and what its colours mean, by name."""
+    if color not in COLORINGS:
+        raise ValueError(f"There is no color {color!r}; take {', '.join(COLORINGS)}.")
+    residues = _residues(structure)
+    if color == "spectrum":
+        ends = residues.resi.agg(["min", "max"]).fillna(0).astype(int).to_dict()
+        return {"prop": "resi", "gradient": "linear", "colors": _SHADES} | ends, {}
+    if color == "chain":
+        shades = dict(zip(residues.chain.unique(), cycle(PALETTE), strict=False))
+        return {"prop": "chain", "map": shades}, {}
+    if color == "secondary structure":
+        meaning = dict(zip(("helix", "strand", "neither"), SECONDARY_COLORS.values(), strict=True))
+        return {"prop": "ss", "map": SECONDARY_COLORS}, {} if residues.empty else meaning
+    classes = {name: amino_acid_class(_LETTERS[name]) for name in residues.resn.unique()}
+    classes |= {name: "not known" for name in classes if name == "UNK"}
+    shades = CLASS_COLORS | {"not known": SECONDARY_COLORS["c"]}
+    meaning = {name: shade for name, shade in shades.items() if name in classes.values()}
+    return {"prop": "resn", "map": {name: shades[x] for name, x in classes.items()}}, meaning
+
+
+def checked(text: str, where: str) -> str:
+    """Return a structure's text, without a byte-order mark, if it has atoms in the PDB format."""
+    text = text.removeprefix("\ufeff") if isinstance(text, str) else repr(text)
+    if re.search(r"^(?:data_\S|_atom_site\.)", text, re.MULTILINE | re.I):
+        raise ValueError(f"{where}: this is mmCIF, which is not read. Give the file in PDB format.")
+    if not re.search(r"^(?:ATOM|HETATM)\s", text, re.MULTILINE):
+        fault = f"this is no protein structure, no line begins with ATOM: {text.strip()[:60]!r}"
+        raise ValueError(f"{where}: {fault}. Give the text of a file in the PDB format.")
+    return text
+
+
+@lru_cache(maxsize=4)  # a page asks several things of one structure in a row
+def _residues(structure: str) -> pd.DataFrame:
+    """Return the amino acids of the first model that have a place, columns named as in 3Dmol."""
+    found, kinds = {}, {}
+    for line in structure.split("\nENDMDL")[0].splitlines():
+        chain, resn = line[21:22], line[17:20]
+        for number in _span(line):
+            kinds[line[19] if line[0] == "H" else chain, number] = line[0].lower()
+        # An atom of calcium is called CA, too, but no amino acid is.
+        if (place := _place(line)) and line[12:16].strip() == "CA" and resn in _LETTERS:
+            # The first of several positions of one residue.
+            found.setdefault(line[21:27], (chain, int(line[22:26]), resn, *place))
+    residues = pd.DataFrame(found.values(), columns=["chain", "resi", "resn", "x", "y", "z"])
+    at = zip(residues.chain, residues.resi, strict=True)
+    return residues.assign(ss=[kinds.get(key, "c") for key in at])
+
+
+def _place(line: str) -> list[float]:
+    """Return where an ATOM or HETATM line puts its atom, nothing if it does not say."""
+    try:
+        place = [float(line[at : at + 8]) for at in (30, 38, 46) if int(line[22:26]) < 10_000]
+    except ValueError:
+        return []
+    return place if line.startswith(("ATOM", "HETATM")) and np.isfinite(place).all() else []
+
+
+def _span(line: str) -> range:
+    """Return the residue numbers of a HELIX or SHEET line, nothing if it has none."""
+    try:
+        begin = {"HELIX ": 21, "SHEET ": 22}[line[:6]]
+        return range(int(line[begin : begin + 4]), int(line[33:37]) + 1)
+    except (KeyError, ValueError):
+        return range(0)
+
+
+def _drawn(structure: str, style: str) -> str:
+    """Return the lines that 3Dmol needs to draw a style."""
+    kept = []
+    for line in structure.splitlines():
+        amino = line[17:20] in _LETTERS
+        # Not END: at its sight 3Dmol forgets what HELIX and SHEET said.
+        if line.startswith(("HEADER", "TER", "ENDMDL", "MODEL ")) or _span(line):
+            kept.append(line[:72].rstrip())
+        elif _place(line) and (style != "cartoon" or (line.startswith("ATOM") and not amino)):
+            kept.append(line)  # cartoons of DNA and RNA take all their atoms
+        elif _place(line) and amino and line[12:16] in (" CA ", " O  "):
+            # A modified residue (HETATM) is a link of the chain too. Coordinates end at 54.
+            kept.append("ATOM  " + line[6:54])
+    return "\n".join(kept) + "\n"
+
+
+def _downloaded(pdb_id: str, kept: Path) -> str:
+    """Return an entry that was kept, or else get it from the archive and keep it."""
+    if kept.is_file():
+        return checked(kept.read_text("utf8"), str(kept))
+    url = f"{RCSB}/{pdb_id}.pdb"
+    try:
+        answer = requests.get(url, timeout=TIMEOUT)
+        if answer.status_code == 404:
+            fault = f"The Protein Data Bank has no entry {pdb_id} in the PDB format"
+            raise FileNotFoundError(f"{fault}. The largest are in mmCIF only, which is not read.")
+        answer.raise_for_status()
+        text = checked(answer.content.decode(errors="replace"), url)
+    except (requests.RequestException, ValueError) as error:
+        raise ConnectionError(
+            f"{url} gave no structure: {error} Connect to the network and try again, or set "
+            "DLFB_EDITION=pocket for the structures that come with dlfb."
+        ) from error
+    aside = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf8")
+        os.replace(aside, kept)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        warnings.warn(f"{pdb_id} could not be kept as {kept}: {error}", stacklevel=3)
+    return text

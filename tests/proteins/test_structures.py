@@ -1,28 +1,51 @@
+"""Fetching, reading, turning and drawing structures, and what a structure's file may not do."""
+
+import re
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+import requests
+from matplotlib.colors import to_hex
 
+import dlfb
 from dlfb.proteins import structures
 from dlfb.proteins.structures import (
     COLORINGS,
+    SECONDARY_COLORS,
     STRUCTURES,
+    STYLES,
     available_structures,
     fetch_protein_structure,
     plot_structure,
+    read_chains,
     view_structure,
 )
-from dlfb.utils import download
 from tests.loopback import Loopback
 
-REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "cafa6"
-
-TINY_PDB = "ATOM      1  CA  GLY A   1      -9.929  17.026  13.244  1.00 22.85           C  \nEND\n"
-TINY_CIF = """data_9XYZ
-loop_
-_atom_site.group_PDB
-_atom_site.id
-ATOM 1
-"""
+SHIPPED = Path(dlfb.__file__).parent / "pocket"
+MODELS = ("1BKV", "1YAR")
+PDB = (
+    "HELIX    1   1 GLY A    1  ILE A    2  1                                   2    \n"
+    "ATOM      1  N   GLY A   1      -8.863  16.944  14.289  1.00 21.88           N  \n"
+    "ATOM      2  CA  GLY A   1      -9.929  17.026  13.244  1.00 22.85           C  \n"
+    "ATOM      3  C   GLY A   1     -10.051  15.625  12.618  1.00 43.92           C  \n"
+    "ATOM      4  O   GLY A   1      -9.782  14.728  13.407  1.00 25.22           O  \n"
+    "HETATM    5  CA  HYP A   2     -10.333  14.000  10.000  1.00 26.28           C  \n"
+    "ATOM      6  CA  ILE B   3     -10.333  12.000   7.000  1.00 26.28           C  \n"
+    "HETATM    7  O   HOH B 101     -10.333  12.000  17.000  1.00 26.28           O  \n"
+    "END\n"
+)
+ONE = "ATOM      1  CA  GLY A   1      -9.929  17.026  13.244  1.00 22.85           C  \n"
+DNA = (
+    "ATOM      1  P    DG A   1      -9.929  17.026  13.244  1.00 22.85           P  \n"
+    "ATOM      2  O5'  DG A   1      -8.929  16.026  13.244  1.00 22.85           O  \n"
+)
+LIGAND = "HETATM    1 CA    CA A   1      -9.929  17.026  13.244  1.00 22.85          CA  \n"
+NOWHERE = "ATOM      1  CA  GLY A   1\nATOM      2  CA  ALA A   2           nan     nan     nan\n"
+CIF = "data_9XYZ\nloop_\n_atom_site.group_PDB\n_atom_site.id\nATOM 1\n"
+EVIL = "</script><script>alert(1)</script><!--<script><img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
@@ -30,147 +53,237 @@ def archive(monkeypatch, tmp_path):
     """Serve the answers of a test on the loop-back address, as the full edition's archive."""
     with Loopback() as server:
         monkeypatch.setattr(structures, "RCSB", server.url)
-        monkeypatch.setattr(download, "BACKOFF", 0.0)
+        monkeypatch.setattr(structures, "TIMEOUT", (1, 0.3))
         monkeypatch.setenv("DLFB_EDITION", "full")
         monkeypatch.setenv("DLFB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.delenv("DLFB_ASSETS", raising=False)
+        server.files["/9XYZ.pdb"] = PDB.encode()
         yield server
 
 
 @pytest.fixture
-def pocket(monkeypatch):
-    monkeypatch.setenv("DLFB_EDITION", "pocket")
-    monkeypatch.delenv("DLFB_ASSETS", raising=False)
-
-    def no_network(*args, **kwargs):
-        raise AssertionError("the pocket edition asked the network")
-
-    monkeypatch.setattr(structures, "download", no_network)
+def shipped(monkeypatch):
+    """Read what comes with dlfb, and never the network."""
+    monkeypatch.setenv("DLFB_ASSETS", str(SHIPPED))
+    monkeypatch.delattr(requests, "get")
 
 
-@pytest.mark.parametrize("wrong", ["", "3I4", "3I400", "AI40", "../3", "3I4/", "３I40", None, 3140])
-def test_what_is_no_id_is_refused_before_anything_is_asked(pocket, wrong):
+@pytest.mark.parametrize("wrong", ["", "3I4", "3I400", "AI40", "../3", "3I4/", "３I40", None, 3140,
+                                   "pdb_3i40", "pdb_10003i40"])  # fmt: skip
+def test_what_is_no_id_is_refused_before_anything_is_asked(shipped, wrong):
     with pytest.raises(ValueError, match="is no PDB id"):
         fetch_protein_structure(wrong)
 
 
-def test_an_entry_is_downloaded_once_and_kept(archive, tmp_path):
-    archive.files["/9XYZ.pdb"] = TINY_PDB.encode()
-    assert fetch_protein_structure("9xyz") == TINY_PDB
-    assert fetch_protein_structure(" 9XYZ ") == TINY_PDB
-    assert [path for _, path, _ in archive.requests] == ["/9XYZ.pdb"]
+# What comes with dlfb
+
+
+def test_shipped_structures_are_measured_or_said_to_be_models(shipped, capsys):
+    assert available_structures() == STRUCTURES
+    for pdb_id in STRUCTURES:
+        text = fetch_protein_structure(pdb_id.lower())
+        assert text == fetch_protein_structure(f" pdb_0000{pdb_id}")
+        said = capsys.readouterr().out
+        assert re.search(r"^HEADER.{56}" + pdb_id, text), "the viewers' names come from there"
+        if pdb_id in MODELS:
+            assert said == 2 * (
+                f"{pdb_id}: a model built from geometry. The full edition has the measured entry.\n"
+            )
+            assert "NOT AN EXPERIMENTAL STRUCTURE" in text
+        else:
+            assert said == "" and "CC0" in text
+            assert steps(text) == pytest.approx(3.8, abs=0.1)  # ångström, as in every protein
+
+
+def steps(text: str) -> float:
+    """Return the usual distance from one alpha carbon to the next of its chain."""
+    lines = [line for line in text.splitlines() if line[12:16] == " CA " and line[21] == "A"]
+    places = np.array([[float(line[at : at + 8]) for at in (30, 38, 46)] for line in lines])
+    return np.median(np.linalg.norm(np.diff(places, axis=0), axis=1))
+
+
+def test_shipped_structures_have_their_chains(shipped):
+    lengths = {
+        name: [len(chain) for chain in read_chains(fetch_protein_structure(pdb_id)).values()]
+        for pdb_id, name in STRUCTURES.items()
+    }
+    assert lengths == {
+        "insulin": [21, 30],
+        "collagen": [30] * 3,
+        "proteasome": [172] * 28,
+        "ubiquitin": [76],
+        "haemoglobin": [141, 146] * 2,
+        "lactate dehydrogenase": [331] * 4,
+    }
+
+
+def test_an_entry_that_is_not_here_offers_the_others(shipped, monkeypatch, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"1ABC.*3I40 \(insulin\).*use_edition\('full'\)"):
+        fetch_protein_structure("1ABC")
+    (tmp_path / "proteins/structures").mkdir(parents=True)
+    (tmp_path / "proteins/structures/3I40.pdb").write_text("<html>")
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
+    assert available_structures() == {"3I40": "insulin"}
+    with pytest.raises(ValueError, match="3I40.pdb: this is no protein structure.*<html>"):
+        fetch_protein_structure("3I40")
+
+
+# The archive
+
+
+def test_an_entry_is_downloaded_once_and_kept_whole(archive, tmp_path):
+    assert fetch_protein_structure("9xyz") == fetch_protein_structure("pdb_00009xyz") == PDB
+    assert len(archive.requests) == 1
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [path.name for path in files] == ["9XYZ.pdb"]
+    assert [path.name for path in files] == ["9XYZ.pdb"] and files[0].read_text() == PDB
 
 
-def test_a_provisioned_file_comes_first(archive, tmp_path):
-    file = tmp_path / "cache/full/proteins/structures/9XYZ.pdb"
-    file.parent.mkdir(parents=True)
-    file.write_text(TINY_PDB)
-    assert fetch_protein_structure("9XYZ") == TINY_PDB
-    assert archive.requests == []
-
-
-def test_an_entry_without_a_pdb_file_comes_as_mmcif(archive):
-    archive.files["/9XYZ.cif"] = TINY_CIF.encode()
-    for _ in range(2):
-        assert fetch_protein_structure("9XYZ") == TINY_CIF
-    assert [path for _, path, _ in archive.requests] == ["/9XYZ.pdb", "/9XYZ.cif"]
+def test_the_full_edition_takes_the_entry_where_a_model_is_shipped(archive, monkeypatch, capsys):
+    monkeypatch.setenv("DLFB_ASSETS", str(SHIPPED))
+    archive.files["/1YAR.pdb"] = PDB.encode()
+    assert fetch_protein_structure("1YAR") == PDB
+    assert "HUMAN INSULIN" in fetch_protein_structure("3I40")
+    assert len(archive.requests) == 1 and capsys.readouterr().out == ""
 
 
 def test_an_unknown_entry_is_a_sentence(archive):
-    with pytest.raises(FileNotFoundError, match="has no entry 9XYZ"):
-        fetch_protein_structure("9XYZ")
-
-
-@pytest.mark.parametrize("fault", [
-    {"status": 503}, {"status": 429, "headers": {"Retry-After": "0"}}, {"cut": 5},
-    {"redirect": "/elsewhere"},
-])  # fmt: skip
-def test_passing_failures_are_passed_over(archive, fault):
-    archive.files["/9XYZ.pdb"] = archive.files["/elsewhere"] = TINY_PDB.encode()
-    archive.faults["/9XYZ.pdb"] = [fault]
-    assert fetch_protein_structure("9XYZ") == TINY_PDB
+    with pytest.raises(FileNotFoundError, match="has no entry 9ABC in the PDB format.*mmCIF"):
+        fetch_protein_structure("9ABC")
 
 
 @pytest.mark.parametrize(("fault", "told"), [
-    ({"status": 403}, "refuses"), ({"status": 503}, "503"), ({"cut": 5}, "did not give"),
-    ({"html": "text/html"}, "a web page"), ({"html": "text/plain"}, "a web page"),
+    ({"status": 403}, "403"), ({"status": 503}, "503"), ({"cut": 5}, "gave no structure"),
+    ({"html": "text/html"}, "Please log in"), ({"stall": 1}, "timed out"),
 ])  # fmt: skip
-def test_a_lasting_failure_is_a_sentence_and_nothing_is_kept(archive, fault, told, tmp_path):
-    archive.files["/9XYZ.pdb"], archive.ranges = TINY_PDB.encode(), False
-    archive.faults["/9XYZ.pdb"] = [{**fault, "forever": True}]
+def test_a_failure_is_a_sentence_and_nothing_is_kept(archive, fault, told, tmp_path):
+    archive.faults["/9XYZ.pdb"] = [fault]
     with pytest.raises(ConnectionError, match=f"127.0.0.1.*{told}.*DLFB_EDITION=pocket"):
         fetch_protein_structure("9XYZ")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert not archive.asked("/9XYZ.cif")  # another kind of file is no way around it
-
-
-@pytest.mark.parametrize("text", [b"", b"Moved"])
-def test_what_is_no_structure_is_not_kept(archive, text, tmp_path):
-    archive.files["/9XYZ.pdb"] = text
-    with pytest.raises(ValueError, match="9XYZ.pdb: this is no protein structure"):
-        fetch_protein_structure("9XYZ")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert fetch_protein_structure("9XYZ") == PDB
 
 
 def test_without_network_the_way_out_is_named(archive, monkeypatch):
     monkeypatch.setattr(structures, "RCSB", "http://127.0.0.1:9")
-    with pytest.raises(ConnectionError, match="can't be reached.*Connect to the network, or set"):
+    with pytest.raises(ConnectionError, match="refused.*Connect to the network.*pocket"):
         fetch_protein_structure("9XYZ")
 
 
-def test_a_folder_that_cannot_be_written_still_gives_the_structure(archive, monkeypatch):
+def test_a_folder_that_cannot_be_written_still_gives_the_structure(archive, monkeypatch, tmp_path):
     def full_disk(*args):
         raise OSError("No space left on device")
 
-    archive.files["/9XYZ.pdb"] = TINY_PDB.encode()
-    monkeypatch.setattr(download, "replacing", full_disk)
+    monkeypatch.setattr(structures.os, "replace", full_disk)
     with pytest.warns(UserWarning, match="No space left"):
-        assert fetch_protein_structure("9XYZ") == TINY_PDB
+        assert fetch_protein_structure("9XYZ") == PDB
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("pdb_id", STRUCTURES)
-def test_the_pocket_edition_has_the_three_and_asks_no_one(pocket, pdb_id):
-    assert "not an experimental structure" in fetch_protein_structure(pdb_id.lower()).lower()
+# Reading
 
 
-def test_the_pocket_edition_names_what_it_has(pocket):
-    assert available_structures() == STRUCTURES
-    with pytest.raises(FileNotFoundError) as caught:
-        fetch_protein_structure("1ABC")
-    for part in (
-        "1ABC",
-        "pocket edition",
-        *STRUCTURES,
-        *STRUCTURES.values(),
-        "use_edition('full')",
-    ):
-        assert part in str(caught.value)
+def test_chains_are_read():
+    assert read_chains(PDB) == {"A": ["GLY", "HYP"], "B": ["ILE"]}  # and no water
+    assert read_chains("\ufeff# a comment\nREMARK one\n" + PDB) == read_chains(PDB)
+    assert read_chains("\ufeff" + ONE) == {"A": ["GLY"]}
+    two_models = f"MODEL        1\n{ONE}ENDMDL\nMODEL        2\n{ONE.replace('A   1', 'B   1')}"
+    assert read_chains(two_models) == {"A": ["GLY"]}
+    two_places = ONE.replace(" GLY", "AGLY") + ONE.replace(" GLY", "BSER")
+    assert read_chains(two_places) == {"A": ["GLY"]}
+    for without_chain in (DNA, LIGAND, NOWHERE):
+        assert read_chains(without_chain) == {}
 
 
-def test_assets_that_lack_one_offer_the_others(pocket, monkeypatch, tmp_path):
-    folder = tmp_path / "assets" / "proteins" / "structures"
-    folder.mkdir(parents=True)
-    (folder / "3I40.pdb").write_text(TINY_PDB)
-    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / "assets"))
-    assert fetch_protein_structure("3I40") == TINY_PDB
-    assert available_structures() == {"3I40": "insulin"}
-    with pytest.raises(FileNotFoundError) as caught:
-        fetch_protein_structure("1YAR")
-    assert "At hand: 3I40 (insulin)." in str(caught.value)
-    assert "collagen" not in str(caught.value)
-    (folder / "3I40.pdb").write_text("<html>")
-    with pytest.raises(ValueError, match="3I40.pdb: this is no protein structure"):
-        fetch_protein_structure("3I40")
+@pytest.mark.parametrize("text", [CIF, "# made by hand\n" + CIF, "\ufeff" + CIF, CIF.upper()])
+def test_mmcif_is_refused_in_a_sentence(text):
+    for use in (read_chains, view_structure, plot_structure):
+        with pytest.raises(ValueError, match="this is mmCIF, which is not read. Give the file in"):
+            use(text)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real structures of ../shared are not here")
-def test_real_entries_are_read(monkeypatch):
-    monkeypatch.setenv("DLFB_ASSETS", str(REAL))
-    for pdb_id in available_structures():
-        text = fetch_protein_structure(pdb_id)
-        for color in COLORINGS:
-            view_structure(text, color=color)
-        assert plot_structure(text).axes[0].collections
+@pytest.mark.parametrize("text", ["", "<html>", None, b"ATOM      1", 3])
+def test_what_is_no_structure_is_refused_in_a_sentence(text):
+    for use in (read_chains, view_structure, plot_structure):
+        with pytest.raises(ValueError, match="this is no protein structure"):
+            use(text)
+
+
+# Drawing
+
+
+@pytest.mark.parametrize("color", COLORINGS)
+@pytest.mark.parametrize("name", ["ONE", "DNA", "LIGAND", "NOWHERE"])
+def test_unusual_structures_give_a_picture_or_a_sentence(name, color):
+    text = globals()[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if name == "ONE":
+            assert plot_structure(text, color).axes[0].collections[0]._segments3d.shape[0] == 1
+        else:
+            with pytest.raises(ValueError, match="no amino acid here has an alpha carbon"):
+                plot_structure(text, color)
+        for style in STYLES:
+            if name == "NOWHERE" or (name, style) == ("LIGAND", "cartoon"):
+                with pytest.raises(ValueError, match="no atom to draw as"):
+                    view_structure(text, style, color)
+            else:
+                picture = view_structure(text, style, color)._repr_png_()
+                assert (picture is not None) == (name == "ONE")
+
+
+@pytest.mark.parametrize("line", ["HELIX", "HELIX  x", "SHEET    1   A 8 GLY A   1", "HELIX 1 A 9",
+    "SHEET  the first strand is said to be from one to the fortieth residue"])  # fmt: skip
+def test_helix_and_sheet_lines_of_another_form_are_passed_over(line):
+    colors = plot_structure(f"{line}\n{ONE}", "secondary structure").axes[0].collections[0]
+    assert to_hex(colors.get_colors()[0]).upper() == SECONDARY_COLORS["c"]
+    assert line not in view_structure(f"{line}\n{ONE}", color="secondary structure")._make_html()
+
+
+def test_what_cannot_be_drawn_is_a_sentence():
+    with pytest.raises(ValueError, match="no style 'ribbon'; take cartoon"):
+        view_structure(PDB, style="ribbon")
+    for draw in (view_structure, plot_structure):
+        with pytest.raises(ValueError, match="no color 'rainbow'; take spectrum"):
+            draw(PDB, color="rainbow")
+
+
+@pytest.mark.parametrize("color", COLORINGS)
+def test_view_and_still_picture_have_the_same_colours(color):
+    html = view_structure(PDB, color=color, width=300, height=200)._repr_html_()
+    assert "300px" in html and "200px" in html and 'src="data:image/png;base64' in html
+    style = re.search(r"setStyle\((.*)\);", html)[1].upper()
+    figure = plot_structure(PDB, color=color)
+    drawn = [to_hex(shade).upper() for shade in figure.axes[0].collections[0].get_colors()]
+    assert len(drawn) == 3 and all(shade in style for shade in drawn[::2])  # ends and middles
+    expected = {"chain": [0, 0, 1], "residue class": [0, 0, 1], "secondary structure": [0, 0, 1]}
+    assert [drawn.index(shade) for shade in drawn] == (
+        [0, 1, 2] if color == "spectrum" else [0, 0, 2] if color in expected else None
+    )
+    labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    meant = {"secondary structure": {"helix", "strand", "neither"},
+             "residue class": {"hydrophobic", "special amino acids"}}.get(color, set())  # fmt: skip
+    assert labels == meant and all(f'addLabel("{name}"' in html for name in meant)
+
+
+def test_a_cartoon_carries_only_what_it_draws():
+    html = view_structure(PDB)._make_html()
+    assert "HELIX" in html and " CA  GLY A   1" in html and " O   GLY A   1" in html
+    assert " HOH " not in html and " N   GLY" not in html and " C   GLY" not in html
+    # 3Dmol forgets HELIX and SHEET when it reads END.
+    assert not re.search(r"\\nEND(?!MDL)", html)
+    assert " HOH " in view_structure(PDB, style="stick")._make_html()
+    # 3Dmol leaves gaps where a chain holds residues that are marked as foreign.
+    assert "ATOM      5  CA  HYP" in html
+    assert " O5' " in view_structure(DNA)._make_html()
+
+
+# What a file may not do
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_nothing_in_a_structure_is_html(style):
+    atom = f"{ONE[:66]}{EVIL}\n"
+    text = f"REMARK {EVIL}\nHEADER    {EVIL}\nTITLE     {EVIL}\nTER{EVIL}\nMODEL {EVIL}\n{atom}"
+    html = view_structure(text, style=style)._repr_html_()
+    assert len(re.findall("<script", html)) == len(re.findall("</script", html)) == 1
+    assert "<!--" not in html and len(re.findall("<img", html)) == 1  # the still picture
