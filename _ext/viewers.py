@@ -96,8 +96,9 @@ def add_script(app, pagename, templatename, context, doctree) -> None:
 
 
 def only_where_used(app, config) -> None:
-    """Take viewers.js from the scripts that jupyter-book puts on every page: all of _static's."""
-    config.html_js_files = [name for name in config.html_js_files if name != "viewers.js"]
+    """Take back what jupyter-book does with every script of _static: to put it on every page."""
+    ours = ("viewers.js", "vendor/3Dmol-min.js")
+    config.html_js_files = [name for name in config.html_js_files if name not in ours]
 
 
 def setup(app):

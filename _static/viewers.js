@@ -1,7 +1,7 @@
 // Structures that can be turned. Each box holds a still picture already; what is drawn here is laid over
 // it, so that the picture is what remains on paper, without JavaScript, and where nothing can be drawn.
 (() => {
-  const library = new URL("3Dmol-min.js", document.currentScript.src).href;
+  const library = new URL("vendor/3Dmol-min.js", document.currentScript.src).href;
   const stored = (key) => JSON.parse(document.getElementById(key).textContent);
   let loading;
 
@@ -40,20 +40,22 @@
         viewer.removeAllModels();
         // Thousands of residues are too small on the screen for all their facets to be seen.
         viewer.setDefaultCartoonQuality(structure.text.length > 200_000 ? 4 : 10);
-        viewer.addModel(structure.text, structure.format);
+        viewer.addModel(structure.text, "pdb");
       }
       viewer.setStyle(style);
-      if (isNew) {
+      box.reset = () => {
         viewer.setView([0, 0, 0, 0, 0, 0, 0, 1]);
         structure.turns.forEach(([angle, axis]) => viewer.rotate(angle, axis));
         viewer.zoomTo();
-      }
+        viewer.render();
+      };
+      if (isNew) box.reset();
       viewer.render();
       box.shown = structure.name;
       box.classList.add("drawn");
     } catch (error) {
       // A browser without WebGL is no fault of the page: the still picture stays.
-      box.querySelector(".structure-canvas")?.remove();
+      box.querySelectorAll(".structure-canvas, .structure-reset").forEach((one) => one.remove());
       box.classList.add("failed");
     }
   }
@@ -66,8 +68,15 @@
       "aria-label",
       `${still.alt} In 3D: the arrow keys turn it, plus and minus change its size.`,
     );
-    box.append(canvas);
-    const viewer = $3Dmol.createViewer(canvas, { backgroundColor: "white" });
+    const reset = element("button", { className: "structure-reset", textContent: "Reset the view" });
+    reset.addEventListener("click", () => box.reset());
+    box.append(canvas, reset);
+    const viewer = $3Dmol.createViewer(canvas);
+    const paint = () => viewer.setBackgroundColor(getComputedStyle(box).backgroundColor);
+    new MutationObserver(paint).observe(document.documentElement, {
+      attributeFilter: ["data-theme"],
+    });
+    paint();
     const keys = {
       ArrowLeft: () => viewer.rotate(-10, "vy"),
       ArrowRight: () => viewer.rotate(10, "vy"),
@@ -82,13 +91,16 @@
       event.preventDefault();
       keys[event.key]();
     });
-    canvas.addEventListener("pointerdown", () => canvas.focus({ preventScroll: true }));
-    // Scrolling past a structure scrolls the page; one that was clicked comes closer instead.
-    canvas.addEventListener(
-      "wheel",
-      (event) => document.activeElement === canvas || event.stopPropagation(),
-      { capture: true },
-    );
+    // The page scrolls past a structure, by wheel or finger; one that was clicked turns instead.
+    const turns = () => canvas.contains(document.activeElement);
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "mouse") canvas.focus({ preventScroll: true });
+    });
+    canvas.addEventListener("click", () => canvas.focus({ preventScroll: true }));
+    for (const kind of ["wheel", "touchstart", "touchmove", "touchend"])
+      canvas.addEventListener(kind, (event) => turns() || event.stopPropagation(), {
+        capture: true,
+      });
     return viewer;
   }
 
@@ -105,47 +117,55 @@
     return element("fieldset", {}, element("legend", { textContent: legend }), ...buttons);
   }
 
-  // Puts a choice of all structures of the page, and of their colours, above a box.
-  function addChooser(box, settings) {
-    const keys = [...document.querySelectorAll('script[type="application/json"][id^="structure-"]')];
-    const structures = keys.map(({ id }) => ({ value: id, label: stored(id).name }));
-    const colors = settings.choose.map((name) => ({ value: name, label: name }));
-    const schemes = stored(settings.structure).colors;
-    const { prop } = settings.style.cartoon.colorscheme;
-    const first = settings.choose.find((name) => schemes[name].prop === prop);
-    const form = element(
-      "form",
-      { className: "structure-chooser" },
-      choice("Structure", structures, settings.structure, "structure"),
-      choice("Coloured by", colors, first, "color"),
-    );
-    const legend = element("ul", { className: "structure-legend" });
-    const said = element("p", { className: "structure-said" });
-    said.setAttribute("role", "status");
-    box.before(form);
-    box.after(legend, said);
-
-    const show = () => {
-      const { structure: key, color } = Object.fromEntries(new FormData(form));
-      const structure = stored(key);
-      const meaning = Object.entries(settings.keys[color] ?? {});
-      legend.replaceChildren(
+  // Says below a box what its colours mean, where they mean something.
+  function addLegend(box) {
+    const list = element("ul", { className: "structure-legend" });
+    box.after(list);
+    return (structure, color) => {
+      const meaning = Object.entries(structure.colors[color]?.[1] ?? {});
+      list.replaceChildren(
         ...meaning.map(([name, value]) => {
           const swatch = element("span", { className: "structure-swatch" });
           swatch.style.backgroundColor = value;
           return element("li", {}, swatch, ` ${name}`);
         }),
       );
+    };
+  }
+
+  // Puts a choice of all structures of the page, and of their colours, above a box.
+  function addChooser(box, settings, explain) {
+    const keys = [...document.querySelectorAll('script[type="application/json"][id^="structure-"]')];
+    const structures = keys.map(({ id }) => ({ value: id, label: stored(id).name }));
+    const colors = Object.keys(stored(settings.structure).colors);
+    const form = element(
+      "form",
+      { className: "structure-chooser" },
+      choice("Structure", structures, settings.structure, "structure"),
+      choice(
+        "Coloured by",
+        colors.map((name) => ({ value: name, label: name })),
+        settings.color,
+        "color",
+      ),
+    );
+    const said = element("p", { className: "structure-said" });
+    said.setAttribute("role", "status");
+    box.before(form);
+    box.after(said);
+
+    const show = () => {
+      const { structure: key, color } = Object.fromEntries(new FormData(form));
+      const structure = stored(key);
+      explain(structure, color);
       said.textContent = `Shown: ${structure.name}, coloured by ${color}.`;
-      settings.structure = key;
-      settings.style = { cartoon: { colorscheme: structure.colors[color] } };
       // Beneath lies the picture of the same structure, from where it is shown first.
       const other = [...document.querySelectorAll(".structure")].find(
         (one) => one !== box && JSON.parse(one.dataset.settings).structure === key,
       );
       const picture = (other ?? box).querySelector("img");
       Object.assign(box.querySelector("img"), { src: picture.src, alt: picture.alt });
-      return draw(box, structure, settings.style);
+      return draw(box, structure, { cartoon: { colorscheme: structure.colors[color][0] } });
     };
     form.addEventListener("change", show);
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -165,8 +185,11 @@
   );
   document.querySelectorAll(".structure").forEach((box) => {
     const settings = JSON.parse(box.dataset.settings);
-    box.show = () => draw(box, stored(settings.structure), settings.style);
-    if (settings.choose) addChooser(box, settings);
+    const structure = stored(settings.structure);
+    const explain = addLegend(box);
+    explain(structure, settings.color);
+    box.show = () => draw(box, structure, settings.style);
+    if (settings.choose) addChooser(box, settings, explain);
     near.observe(box);
   });
 })();

@@ -8,7 +8,6 @@ published, its absence is an error.
 import functools
 import os
 import shutil
-import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,13 +22,11 @@ PAGES = [Path(name).with_suffix(".html").as_posix() for name in toc_files(ROOT)]
 SERVED_AS = "/a/sub-path/"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
-sys.path.insert(0, str(ROOT / "_ext"))
-import npm  # noqa: E402
-
 
 def missing(what: str):
     """Skip the test, or fail it where nothing may be skipped."""
-    (pytest.fail if npm.required() else pytest.skip)(what)
+    required = os.environ.get("DLFB_REQUIRE_BROWSER", "0") not in ("", "0")
+    (pytest.fail if required else pytest.skip)(what)
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +34,6 @@ def html():
     if not (HTML / "index.html").is_file():
         missing("There is no site in _build/html: make book.")
     return HTML
-
-
-@pytest.fixture(scope="session")
-def with_3dmol(html):
-    if not (html / "_static" / "3Dmol-min.js").is_file():
-        missing("This site was built without 3Dmol, so it shows still pictures only.")
 
 
 @pytest.fixture(scope="session")
@@ -91,11 +82,9 @@ def browser():
 
 @pytest.fixture(scope="session")
 def axe():
-    """Return axe-core's script."""
-    try:
-        return npm.fetch("axe-core") / "axe.min.js"
-    except npm.UnavailableError as error:
-        missing(str(error))
+    """Return axe-core's script, which a Python package brings."""
+    package = pytest.importorskip("axe_playwright_python")
+    return Path(package.__file__).with_name("axe.min.js")
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ NO_WEBGL = """
 for (const kind of [HTMLCanvasElement, globalThis.OffscreenCanvas].filter(Boolean))
   kind.prototype.getContext = () => null;
 """
-LEGEND = ("helix", "strand", "neither")
 PHONE = {"width": 390, "height": 844}
 
 
@@ -102,7 +101,7 @@ def test_fits_a_telephone(visit, name):
 
 
 @pytest.mark.parametrize("name", ["index.html", STRUCTURES])
-def test_opens_as_a_file(open_page, html, with_3dmol, name):
+def test_opens_as_a_file(open_page, html, name):
     page = open_page((html / name).as_uri())
     page.locator("article h1").first.wait_for()
     if name == STRUCTURES:
@@ -133,7 +132,7 @@ def coloured(image: np.ndarray) -> int:
 
 
 @pytest.fixture(scope="module")
-def structures(browser, site, with_3dmol):
+def structures(browser, site):
     """Return the page with the viewers, open."""
     context = browser.new_context(viewport={"width": 900, "height": 700})
     context.set_default_timeout(60_000)
@@ -192,7 +191,7 @@ def test_choosing_changes_the_structure_and_its_colours(structures):
 
 
 @pytest.mark.parametrize("why", ["without JavaScript", "without WebGL", "without 3Dmol"])
-def test_the_still_pictures_show(open_page, site, with_3dmol, why):
+def test_the_still_pictures_show(open_page, site, why):
     if why == "without JavaScript":
         page = open_page(STRUCTURES, java_script_enabled=False)
     elif why == "without WebGL":

@@ -1,58 +1,58 @@
 """What becomes of a stored viewer when the site is built."""
 
-from types import SimpleNamespace
+import html
+import json
+import sys
 
-import npm
 import pytest
-import viewers
+from bs4 import BeautifulSoup
 
-from dlfb.proteins.structure_views import view_structure
-from tests.proteins.test_structure_views import TINY_CIF, TINY_PDB
+from dlfb.proteins.structures import view_structure
+from tests.proteins.test_structures import EVIL, PDB
+from tests.site.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "_ext"))
+import viewers  # noqa: E402
 
 HEADER = "HEADER    HORMONE                                 24-JUL-09   3I40              \n"
 
 
 def test_a_structure_is_called_by_its_name_or_its_entry():
-    assert viewers.name_of(HEADER + TINY_PDB) == "insulin"
-    assert viewers.name_of(HEADER.replace("3I40", "4hhb") + TINY_PDB) == "4HHB"
-    assert viewers.name_of(TINY_CIF) == "9XYZ"
-    assert viewers.name_of(TINY_PDB) == "structure"
+    assert viewers.name_of(HEADER + PDB) == "insulin"
+    assert viewers.name_of(HEADER.replace("3I40", "4hhb") + PDB) == "4HHB"
+    assert viewers.name_of(PDB) == "structure"
 
 
 def test_a_stored_viewer_is_taken_apart():
-    show, stored = viewers.ShowStructures.viewer, set()
-    text = view_structure(HEADER + TINY_PDB, color="chain")._repr_html_()
-    opening, still, closing = show(None, text, "the picture", False, stored)
-    box = opening.astext()
+    stored = set()
+    text = view_structure(HEADER + PDB, color="chain")._repr_html_()
+    opening, still, closing = viewers.viewer(text, "the picture", False, stored)
     assert still == "the picture" and closing.astext() == "</div>"
-    assert "&quot;chain&quot;" in box and "choose" not in box
-    assert '"name": "insulin"' in box and "HELIX" in box and '[-60.0, "vx"]' in box
+    page = BeautifulSoup(opening.astext(), "html.parser")
+    settings = json.loads(page.div["data-settings"])
+    data = json.loads(page.script.string)
+    assert settings["color"] == "chain" and not settings["choose"]
+    assert data["name"] == "insulin" and "HELIX" in data["text"] and [-60.0, "vx"] in data["turns"]
+    scheme, meaning = data["colors"]["secondary structure"]
+    assert scheme["map"]["h"] == meaning["helix"]
     # The structure is there once, whoever shows it.
-    again = show(None, text, "the picture", True, stored)[0].astext()
-    assert "HELIX" not in again and "residue class" in again
+    again = viewers.viewer(text, "the picture", True, stored)[0].astext()
+    assert "HELIX" not in again and json.loads(html.unescape(again.split('"')[3]))["choose"]
 
 
-@pytest.fixture
-def config():
-    return SimpleNamespace(html_js_files=["other.js", "viewers.js"], html_static_path=["_static"])
+@pytest.mark.parametrize("style", ["cartoon", "stick"])
+def test_nothing_in_a_structure_is_html(style):
+    text = HEADER.replace("HORMONE", EVIL)[:62] + f"{EVIL}\n" + PDB + f"TER {EVIL}\n"
+    stored = view_structure(text, style=style)._repr_html_()
+    opening = viewers.viewer(stored, "the picture", False, set())[0].astext()
+    page = BeautifulSoup(opening, "html.parser")
+    assert [tag.name for tag in page.find_all(True)] == ["div", "script"]
+    assert "<script>" in json.loads(page.script.string)["text"]
 
 
-def test_the_site_serves_3dmol(config, monkeypatch):
-    monkeypatch.setattr(npm, "fetch", lambda name: f"the folder of {name}")
-    viewers.take_3dmol(None, config)
-    assert config.html_static_path == ["_static", "the folder of 3dmol"]
-    assert config.html_js_files == ["other.js"]
+def test_scripts_are_on_no_page_by_themselves():
+    class Config:
+        html_js_files = ["other.js", "viewers.js", "vendor/3Dmol-min.js"]
 
-
-def test_a_site_without_3dmol_is_one_unless_it_is_published(config, monkeypatch, capsys):
-    def fetch(name):
-        raise npm.UnavailableError("No network.")
-
-    monkeypatch.setattr(npm, "fetch", fetch)
-    monkeypatch.delenv("DLFB_REQUIRE_BROWSER", raising=False)
-    viewers.take_3dmol(None, config)
-    assert config.html_static_path == ["_static"]
-    assert "the structures are still pictures. No network." in capsys.readouterr().out
-    monkeypatch.setenv("DLFB_REQUIRE_BROWSER", "1")
-    with pytest.raises(npm.UnavailableError):
-        viewers.take_3dmol(None, config)
+    viewers.only_where_used(None, Config)
+    assert Config.html_js_files == ["other.js"]
