@@ -42,9 +42,9 @@ _SHADES = [to_hex(shade) for shade in colormaps["viridis"](np.linspace(0.1, 1, 9
 def fetch_protein_structure(pdb_id: str) -> str:
     """Return an entry of the Protein Data Bank, as text in the PDB format.
 
-    `pdb_id` is such as ``"3I40"``, in either case, or ``"pdb_00003i40"``. What comes with dlfb is
-    read from there; a line is printed if it is a model and not the measured entry. The full
-    edition downloads anything else, once.
+    `pdb_id` is such as ``"3I40"``, in either case, or ``"pdb_00003i40"``. The pocket edition has
+    those of `STRUCTURES`, and prints a line where one is a model and not the measured entry. The
+    full edition downloads any entry, once.
 
     Raises
     ------

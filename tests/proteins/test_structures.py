@@ -1,6 +1,7 @@
 """Fetching, reading, turning and drawing structures, and what a structure's file may not do."""
 
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def archive(monkeypatch, tmp_path):
 @pytest.fixture
 def shipped(monkeypatch):
     """Read what comes with dlfb, and never the network."""
-    monkeypatch.setenv("DLFB_ASSETS", str(SHIPPED))
+    monkeypatch.setenv("DLFB_EDITION", "pocket")
     monkeypatch.delattr(requests, "get")
 
 
@@ -138,8 +139,11 @@ def test_an_entry_is_downloaded_once_and_kept_whole(archive, tmp_path):
     assert [path.name for path in files] == ["9XYZ.pdb"] and files[0].read_text() == PDB
 
 
-def test_the_full_edition_takes_the_entry_where_a_model_is_shipped(archive, monkeypatch, capsys):
-    monkeypatch.setenv("DLFB_ASSETS", str(SHIPPED))
+def test_the_full_edition_takes_the_entry_instead_of_a_model(
+    archive, monkeypatch, capsys, tmp_path
+):
+    shutil.copytree(SHIPPED / "proteins/structures", tmp_path / "own/proteins/structures")
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / "own"))
     archive.files["/1YAR.pdb"] = PDB.encode()
     assert fetch_protein_structure("1YAR") == PDB
     assert "HUMAN INSULIN" in fetch_protein_structure("3I40")
