@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import hypothesis.strategies as st
 import networkx as nx
 import pandas as pd
@@ -251,10 +249,10 @@ def test_a_circle_is_cut_where_it_is_part_of_and_said(write, capsys):
 
 
 def test_real_annotation_propagates_to_the_propagated_file():
-    files = Path(assets("proteins/datasets"))
-    read = {"sep": "\t", "dtype": "str"}
-    direct = pd.read_csv(files / "train_terms_direct.tsv.zip", **read)
-    expected = pd.read_csv(files / "train_terms.tsv.zip", **read)
+    direct, expected = (
+        pd.read_csv(assets(f"proteins/datasets/{name}.tsv.zip"), sep="\t", dtype="str")
+        for name in ("train_terms_direct", "train_terms")
+    )
     result = ontology.propagate(direct)
     assert len(result) == 970_184
     assert result.equals(expected.sort_values(["EntryID", "term"], ignore_index=True)[list(result)])
