@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from dlfb.proteins import ontology
-from dlfb.proteins.embeddings import (  # noqa: F401 (the book imports them from here)
-    get_mean_embeddings,
+from dlfb.proteins.embedding_store import (  # noqa: F401 (the book imports them from here)
     load_sequence_embeddings,
     store_sequence_embeddings,
 )
+from dlfb.proteins.embeddings import get_mean_embeddings  # noqa: F401 (as above)
 from dlfb.proteins.sequences import open_text, read_fasta
 from dlfb.proteins.splits import Split, build_dataset, split_proteins  # noqa: F401
 from dlfb.utils.restore import restorable

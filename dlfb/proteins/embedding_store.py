@@ -1,37 +1,34 @@
-"""Embeddings kept on disk, in pieces, so that long work goes on where it was cut off.
+"""Embeddings kept on disk, in pieces, so that nothing is computed twice (notebook 06).
 
-A store is a folder ``{prefix}_{model name}`` of Feather files, two for each piece of a
-few thousand proteins: the rows of the table, and the vectors beside them. The name of
-a file of vectors holds a key, the fingerprint of all that the vectors depend on
-(sequences, weights, vocabulary, options), and the name of every file ends in its own
-checksum. So a piece that is there is known to be the right one and whole, whoever wrote it
-and whenever. ``manifest.json`` lists the files of the finished store; it is replaced at
-the very end, and what it no longer lists is deleted after that. Until then the
-old store can be read, and a run that is killed loses one piece at most.
+A store is a folder ``{prefix}_{model name}``. Each of its pieces is a kept result
+(:mod:`dlfb.utils.restore`) with the vectors of up to 2,000 sequences; its name begins with a
+fingerprint of all else that they depend on. ``index`` holds the table and says which vectors belong
+to it. It is replaced last, in one step, so that a reader finds the old store or the new one.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
-from dlfb.proteins import book_embeddings
-from dlfb.proteins.sequences import clean_sequence, read_fasta
-from dlfb.utils import pieces, store
+from dlfb.proteins.embeddings import base_model, check_options, cleaned, mean_states
+from dlfb.utils import store
+from dlfb.utils.context import checkpoint_name
 from dlfb.utils.display import progress
 from dlfb.utils.fingerprint import fingerprint
+from dlfb.utils.restore import kept
+from dlfb.utils.tables import table_bytes
 
-PIECE_SIZE = 2000
-
-# What a vector depends on, of a model's settings.
+PIECE = 2000  # proteins that are embedded and kept at a time
+# What a vector depends on, of a model's settings; and weights that are random and not used.
 _SETTINGS = (
     "num_attention_heads", "layer_norm_eps", "token_dropout", "position_embedding_type",
     "emb_layer_norm_before", "max_position_embeddings",
 )  # fmt: skip
-_UNUSED_WEIGHTS = ("contact_head.", "pooler.")  # random where a checkpoint has none
+_UNUSED = ("contact_head.", "pooler.")
 
 
 def store_sequence_embeddings(
@@ -41,29 +38,29 @@ def store_sequence_embeddings(
     model,
     batch_size: int | None = None,
     force: bool = False,
-    piece_size: int = PIECE_SIZE,
-    **options,
+    *,
+    device: torch.device | str | None = None,
+    pooling: str = "residues",
+    precision: str = "exact",
+    long: str = "window",
+    token_budget: int | None = None,
 ) -> Path:
     """Embed the proteins of a table and keep table and vectors; silent if they are kept already.
+
+    Only sequences of which this model's vector is not there yet are computed, 2,000 at a time. Each
+    such piece is kept at once, so that a run that was cut off goes on with the next one.
 
     Parameters
     ----------
     sequence_df : DataFrame
-        A column ``Sequence``, and any others (``EntryID`` names proteins in errors). The index
-        is not kept.
+        A column ``Sequence``, and any others (``EntryID`` names proteins in errors). The index is
+        not kept.
     store_prefix : str
         Where: the model's name is appended, its slashes turned into underscores.
-    tokenizer, model
-        From :func:`dlfb.proteins.language_model.load_language_model`.
-    batch_size : int, optional
-        Proteins a batch at most; by default only their tokens are limited.
+    tokenizer, model, batch_size, device, pooling, precision, long, token_budget
+        As for :func:`get_mean_embeddings`.
     force : bool
         Compute anew what is there.
-    piece_size : int
-        Proteins a piece. A run that was cut off goes on with the next piece.
-    **options
-        ``device``, ``pooling``, ``precision``, ``long`` and ``token_budget`` of
-        :func:`dlfb.proteins.embeddings.get_mean_embeddings`.
 
     Returns
     -------
@@ -73,233 +70,219 @@ def store_sequence_embeddings(
     Raises
     ------
     ValueError
-        If the table has no column ``Sequence`` or has columns ``ME:`` already; if a sequence
-        or an option is not what it should be; if a later dlfb wrote what is there.
+        If the table lacks the column ``Sequence``, has columns ``ME:`` already, gives an EntryID
+        two sequences, or can't be kept; if a sequence or an option is not what it should be. All
+        that is found before anything is embedded.
     OSError
         If the store can't be written.
     """
-    if "Sequence" not in sequence_df.columns:
-        raise ValueError(
-            "store_sequence_embeddings(): the table has no column 'Sequence'; it has "
-            f"{', '.join(map(str, sequence_df.columns[:8]))}."
-        )
-    if any(str(column).startswith("ME:") for column in sequence_df.columns):
-        raise ValueError(
-            "store_sequence_embeddings(): the table has columns 'ME:...' already, which are "
-            "the names of embeddings. Drop them first."
-        )
-    table = sequence_df.reset_index(drop=True)
-    clean = _clean(table)
-    asked = {"sequences": fingerprint(clean), "columns": fingerprint(table)}
+    how = {"pooling": pooling, "precision": precision, "long": long}
+    check_options(token_budget, batch_size, **how)
+    table = _checked_table(sequence_df)
+    names = table["EntryID"] if "EntryID" in table else [f"row {i}" for i in table.index]
+    clean = cleaned(table["Sequence"], names, model, long)
     folder = _folder(store_prefix, _model_name(model))
-    if not force and not folder.exists():
-        provided = book_embeddings.find(folder, _model_name(model))
-        if provided and book_embeddings.fits(provided, table):
-            return provided
-    parts = (table[i : i + piece_size] for i in range(0, max(1, len(table)), piece_size))
-    options["batch_size"] = batch_size
-    return _store(folder, asked, parts, tokenizer, model, force, options, sum(map(len, clean)))
+    book = folder.with_name(f"{folder.name}.feather")
+    theirs = book.is_file() and not folder.exists() and not force
+    if theirs and _book_table(book, list(table["Sequence"])) is not None:
+        return book
+    made = _made_by(tokenizer, model) | {f"the option {k!r}": v for k, v in how.items()}
+    key = {"function": "the index of embeddings", "the proteins": fingerprint(clean)}
+    key |= {"the table": fingerprint(table), **made}
 
+    def embed(sequences: list[str], bar) -> np.ndarray:
+        options = {"token_budget": token_budget, "batch_size": batch_size, **how}
+        return mean_states(sequences, tokenizer, model, device, bar, **options)
 
-def embed_fasta(
-    fasta_path: str | os.PathLike,
-    store_prefix: str | os.PathLike,
-    tokenizer,
-    model,
-    force: bool = False,
-    piece_size: int = PIECE_SIZE,
-    **options,
-) -> Path:
-    """Embed a FASTA file of any size, in the memory that one piece needs.
-
-    What is kept has columns EntryID, Sequence and Length; the parameters are those
-    of :func:`store_sequence_embeddings`.
-    """
-
-    def parts() -> Iterator[pd.DataFrame]:
-        records = read_fasta(fasta_path)
-        while piece := list(islice(records, piece_size)):
-            table = pd.DataFrame(piece, columns=["EntryID", "Sequence"])
-            yield table.assign(Length=table["Sequence"].str.len())
-
-    with open(fasta_path, "rb") as file:
-        asked = {"sequences": hashlib.file_digest(file, "sha256").hexdigest()}
-    folder = _folder(store_prefix, _model_name(model))
-    return _store(folder, asked, parts(), tokenizer, model, force, options)
+    with store.locked(store.store_file(folder / "index")):
+        for anew in (force, True):
+            index = _keep(
+                folder / "index",
+                key,
+                lambda: {"table": table, **_embed_missing(folder, made, clean, embed, force)},
+                anew,
+            )
+            if _is_whole(folder, index["pieces"]):
+                break
+        _sweep(folder, index["pieces"])
+    return folder
 
 
 def load_sequence_embeddings(
     store_file_prefix: str | os.PathLike, model_checkpoint: str
 ) -> pd.DataFrame:
-    """Return what :func:`store_sequence_embeddings` kept, as one table.
+    """Return what :func:`store_sequence_embeddings` kept: the table, then ``ME:1`` ... ``ME:D``.
 
-    A single file ``{prefix}_{model name}.feather``, as the book's code writes it,
-    is taken as it is, and that is said.
-
-    Parameters
-    ----------
-    store_file_prefix : str
-        The `store_prefix` it was kept under.
-    model_checkpoint : str
-        The language model's name, such as ``"facebook/esm2_t30_150M_UR50D"``.
-
-    Returns
-    -------
-    DataFrame
-        The table's columns in their order, then ``ME:1`` ... ``ME:D``, float32.
+    A file ``{prefix}_{model name}.feather``, as the book's code writes it, is taken as it is, and
+    that is said. `model_checkpoint` is the language model's name, as it was asked for.
 
     Raises
     ------
     FileNotFoundError
         If nothing is kept there, or the work was cut off before its end.
     ValueError
-        If a file of the store is damaged.
+        If a file is damaged.
     """
-    folder = _folder(store_file_prefix, model_checkpoint)
-    again = "Call store_sequence_embeddings(...) again"
+    asked = _folder(store_file_prefix, model_checkpoint)
+    folder = _folder(store_file_prefix, checkpoint_name(model_checkpoint))
+    folder = folder if folder.exists() else asked
+    book = asked.with_name(f"{asked.name}.feather")
+    if not folder.exists() and book.is_file():
+        return _book_table(book)
+    again = "Call store_sequence_embeddings(...)"
     try:
-        manifest = pieces.read_manifest(folder)
-        if manifest is not None:
-            columns = zip(*manifest["pieces"], strict=True)  # the tables, the vectors
-            whole = [[pieces.read_piece(folder / name) for name in names] for names in columns]
-            joined = [pd.concat(tables, ignore_index=True) for tables in whole]
-            return pd.concat(joined, axis=1)
-    except pieces.Damaged as error:
-        raise ValueError(f"{error} {again}: it computes anew what is damaged.") from error
-    if folder.exists():
-        done = len(list(folder.glob("vectors-*.feather")))
+        index = store.read(store.store_file(folder / "index")).value()
+        pieces = [store.read(store.store_file(folder / name)).value() for name in index["pieces"]]
+    except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"The embeddings in {folder} are not finished; {done} pieces are there. {again}: it "
-            "goes on with the next one."
+            f"No finished embeddings by {model_checkpoint} are kept at {store_file_prefix}: "
+            f"{error.filename or folder} is not there. {again}, which makes them, and goes on "
+            "where it was cut off."
+        ) from error
+    except store.Damaged as error:
+        raise ValueError(
+            f"A file in {folder} is damaged: {error}. {again} again: it computes what is lost."
+        ) from error
+    vectors = np.concatenate([piece["vectors"] for piece in pieces])[index["rows"]]
+    columns = [f"ME:{i + 1}" for i in range(vectors.shape[1])]
+    return pd.concat([index["table"], pd.DataFrame(vectors, columns=columns)], axis=1)
+
+
+def _checked_table(sequence_df: pd.DataFrame) -> pd.DataFrame:
+    """Return the table to be kept; a ValueError if it is not one that can be."""
+    where, columns = "store_sequence_embeddings(): the table", list(map(str, sequence_df.columns))
+    if "Sequence" not in columns:
+        raise ValueError(f"{where} has no column 'Sequence'; it has {', '.join(columns[:8])}.")
+    if any(column.startswith("ME:") for column in columns):
+        raise ValueError(
+            f"{where} has columns 'ME:...' already, which are the names of embeddings. Drop them."
         )
-    provided = book_embeddings.find(folder, model_checkpoint)
-    if provided is None:
-        raise FileNotFoundError(
-            f"No embeddings by {model_checkpoint} are kept at {store_file_prefix}: there is no "
-            f"folder {folder}. store_sequence_embeddings(...) makes them."
-        )
-    return book_embeddings.read(provided)
-
-
-def _store(
-    folder: Path,
-    asked: dict[str, str],
-    parts: Iterable[pd.DataFrame],
-    tokenizer,
-    model,
-    force: bool,
-    options: dict,
-    residues: int | None = None,
-) -> Path:
-    """Make the store hold what is asked, whatever of it is there already."""
-    settings = _settings(tokenizer, model, options)
-    asked = asked | settings
-    if not force and _look(folder, asked)[0]:
-        return folder
-    with store.locked(folder):
-        # Another process may have computed it while this one waited.
-        found, why = (False, "") if force else _look(folder, asked)
-        if found:
-            return folder
-        try:
-            folder.mkdir(exist_ok=True)
-            pieces.sweep(folder, ["*.tmp"])  # of a run that was killed
-            for line in [*pieces.set_damaged_aside(folder), *([why] if why else [])]:
-                print(line)
-            files = []
-            with progress(total=residues, desc="Embedding", unit=" residues") as bar:
-                for table in parts:
-                    stem = f"vectors-{fingerprint([settings, _clean(table)])[:16]}"
-                    there = [] if force else sorted(folder.glob(f"{stem}-*.feather"))
-                    if there:
-                        name = there[0].name
-                        bar.update(sum(map(len, _clean(table))))
-                    else:
-                        vectors = _vectors(table, tokenizer, model, bar, options)
-                        name = pieces.write_piece(folder, stem, vectors)
-                    files.append([pieces.write_piece(folder, "table", table), name])
-            pieces.write_manifest(folder, {"asked": asked, "pieces": files})
-        except OSError as error:
-            raise OSError(
-                f"The embeddings can't be kept in {folder}: {error}. The pieces written so far "
-                "stay. Make room or choose another store_prefix, and call again."
-            ) from error
-        listed = [name for pair in files for name in pair]
-        pieces.sweep(folder, ["*.feather", "*.tmp"], keep=listed)
-    return folder
-
-
-def _look(folder: Path, asked: dict[str, str]) -> tuple[bool, str]:
-    """Return whether the store holds what is asked, and if not, why, for people."""
+    table = sequence_df.reset_index(drop=True)
+    if "EntryID" in table:
+        two = table.drop_duplicates(["EntryID", "Sequence"])["EntryID"]
+        if (repeated := two[two.duplicated()]).any():
+            raise ValueError(
+                f"{where} has different sequences under one EntryID, {repeated.iloc[0]!r}: there "
+                "would be two vectors of one name. Leave one out, or name them apart."
+            )
     try:
-        manifest = pieces.read_manifest(folder)
-    except pieces.Damaged as error:
-        return False, f"{error} It is made anew."
-    if manifest is None:
-        return False, ""
-    kept = manifest["asked"]
-    names = dict.fromkeys((*asked, *kept))
-    different = [name for name in names if kept.get(name) != asked.get(name)]
-    if different:
-        todo = "they stay, the table is replaced" if different == ["columns"] else "computing anew"
-        return (
-            False,
-            f"The embeddings in {folder} were kept for other {', '.join(different)}: {todo}.",
-        )
-    if pieces.missing(folder, (name for pair in manifest["pieces"] for name in pair)):
-        return False, f"Part of the embeddings in {folder} is gone: computing it anew."
-    return True, ""
+        table_bytes(table)
+    except TypeError as error:
+        raise ValueError(
+            f"store_sequence_embeddings(): {error}. Give each column values of one type."
+        ) from error
+    return table
 
 
-def _vectors(table: pd.DataFrame, tokenizer, model, bar, options: dict) -> pd.DataFrame:
-    from dlfb.proteins.embeddings import get_mean_embeddings  # which imports this module
-
-    vectors = get_mean_embeddings(
-        table["Sequence"], tokenizer, model, names=_names(table), bar=bar, **options
-    )
-    return pd.DataFrame(vectors, columns=[f"ME:{i + 1}" for i in range(vectors.shape[1])])
-
-
-def _settings(tokenizer, model, options: dict) -> dict[str, str]:
-    """Return all that a vector depends on besides its sequence, as fingerprints or as it is."""
-    from dlfb.proteins.embeddings import OPTIONS, base_model, check_options
-
-    unknown = sorted(options.keys() - {*OPTIONS, "device", "token_budget", "batch_size"})
-    if unknown:
-        raise TypeError(f"Embeddings can't be kept with the option {unknown[0]!r}: there is none.")
-    chosen = {name: options.get(name, allowed[0]) for name, allowed in OPTIONS.items()}
-    check_options(**chosen)
+def _made_by(tokenizer, model) -> dict[str, str]:
+    """Return what vectors depend on besides sequence and options, by content alone."""
     base = base_model(model)
-    # By content alone: another version of transformers or of Python changes no vector.
-    weights = {
-        name: tensor.cpu()
-        for name, tensor in base.state_dict().items()
-        if not name.startswith(_UNUSED_WEIGHTS)
-    }
-    config = {name: getattr(base.config, name, None) for name in _SETTINGS}
-    vocabulary = dict(tokenizer.get_vocab())
-    return {"model": fingerprint([weights, config]), "tokenizer": fingerprint(vocabulary), **chosen}
+    weights = {k: v for k, v in base.state_dict().items() if not k.startswith(_UNUSED)}
+    settings = {name: getattr(base.config, name, None) for name in _SETTINGS}
+    vocabulary = fingerprint(dict(tokenizer.get_vocab()))
+    return {"the model": fingerprint([weights, settings]), "the tokenizer": vocabulary}
 
 
-def _clean(table: pd.DataFrame) -> list[str]:
-    names = _names(table)
-    return [clean_sequence(s, n) for s, n in zip(table["Sequence"], names, strict=True)]
+def _embed_missing(folder: Path, made: dict, clean: list[str], embed, force: bool) -> dict:
+    """Make the folder hold all vectors; return the pieces' names, and each protein's row in them.
+
+    A sequence whose vector is in any piece of the same model and options is not computed again.
+    """
+    stem, sizes, place = fingerprint(made)[:16], {}, {}
+    for file in () if force else sorted(folder.glob(f"{stem}-*{store.SUFFIX}")):
+        if (found := _digests(file)) is not None:
+            sizes[file.stem] = len(found)
+            place |= {digest: (file.stem, row) for row, digest in enumerate(found)}
+    wanted = {hashlib.sha256(s.encode()).hexdigest()[:32]: s for s in clean}
+    missing = [digest for digest in wanted if digest not in place]
+    if 0 < len(missing) < len(wanted):
+        there = len(wanted) - len(missing)
+        print(f"{there:,} of {len(wanted):,} sequences have vectors there; the rest is embedded.")
+    residues = sum(len(wanted[digest]) for digest in missing)
+    with progress(total=residues, desc="Embedding", unit=" residues") as bar:
+        for start in range(0, len(missing) if clean else 1, PIECE):
+            digests = missing[start : start + PIECE]
+            name = f"{stem}-{fingerprint(digests)[:16]}"
+            key = {
+                "function": "a piece of embeddings",
+                **made,
+                "the sequences": fingerprint(digests),
+            }
+            _keep(
+                folder / name,
+                key | made,
+                lambda d=digests: {"sequences": d, "vectors": embed([wanted[x] for x in d], bar)},
+                force,
+            )
+            sizes[name] = len(digests)
+            place |= {digest: (name, row) for row, digest in enumerate(digests)}
+    pieces = list(dict.fromkeys(place[digest][0] for digest in wanted)) or list(sizes)[-1:]
+    starts = dict(zip(pieces, np.cumsum([0, *(sizes[name] for name in pieces)]), strict=False))
+    rows = {digest: starts[place[digest][0]] + place[digest][1] for digest in wanted}
+    digest_of = {sequence: digest for digest, sequence in wanted.items()}
+    return {"pieces": pieces, "rows": np.array([rows[digest_of[s]] for s in clean], np.int64)}
 
 
-def _names(table: pd.DataFrame) -> list[str]:
-    if "EntryID" in table.columns:
-        return [str(name) for name in table["EntryID"]]
-    return [f"row {i}" for i in table.index]
+def _keep(path: Path, key: dict, compute, force: bool):
+    """Do as :func:`kept`, but with an error where the result could not be kept."""
+    value = kept(path, key, compute, force=force)
+    if not store.store_file(path).is_file():
+        raise OSError(
+            f"The embeddings can't be kept in {path.parent}, as the warning above says. The pieces "
+            "written so far stay. Make room or choose another store_prefix, and call again."
+        )
+    return value
+
+
+def _digests(file: Path) -> list[str] | None:
+    """Return the digests of a piece's sequences; None if it is damaged, which is set aside."""
+    try:
+        return store.read(file).value()["sequences"]
+    except store.Damaged as error:
+        print(f"{store.set_aside(file, error)}.")
+        return None
+
+
+def _is_whole(folder: Path, pieces: list[str]) -> bool:
+    try:
+        for name in pieces:
+            store.read(store.store_file(folder / name))
+    except (store.Damaged, FileNotFoundError):
+        return False
+    return True
+
+
+def _sweep(folder: Path, pieces: list[str]) -> None:
+    """Delete pieces that are no longer needed, and what killed runs left."""
+    keep = {f"{name}{store.SUFFIX}" for name in ("index", *pieces)} | {".index.dlfb.lock"}
+    for file in folder.iterdir():
+        if file.suffix in (store.SUFFIX, ".tmp", ".lock") and file.name not in keep:
+            file.unlink(missing_ok=True)
+
+
+def _book_table(file: Path, wanted: list[str] | None = None) -> pd.DataFrame | None:
+    """Return a table with embeddings as the book's code writes it; None if of other sequences."""
+    try:
+        table = pd.read_feather(file)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{file} can't be read as a Feather file: {error}") from error
+    if not {"Sequence", "ME:1"} <= set(table.columns):
+        raise ValueError(f"{file} holds no embeddings: it lacks a column 'Sequence' or 'ME:1'.")
+    if wanted is not None and list(table["Sequence"]) != wanted:
+        print(f"{file} is of other proteins than those asked for, which are embedded.")
+        return None
+    print(f"{file} was taken as it is: it does not say how it was made, so that was not checked.")
+    return table
 
 
 def _model_name(model) -> str:
-    name = getattr(model, "dlfb_checkpoint", None) or getattr(model.config, "_name_or_path", None)
+    name = getattr(model, "dlfb_checkpoint", None) or getattr(model, "name_or_path", None)
     if not name:
         raise ValueError(
             "The model has no name to keep embeddings under. Load it with "
             "load_language_model(...), or set model.dlfb_checkpoint = 'a name'."
         )
-    return name
+    return checkpoint_name(name) if os.path.isabs(name) else name
 
 
 def _folder(prefix: str | os.PathLike, model_name: str) -> Path:

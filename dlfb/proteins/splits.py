@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from dlfb.proteins.embeddings import load_sequence_embeddings
+from dlfb.proteins.embedding_store import load_sequence_embeddings
 from dlfb.utils.context import assets
 
 SPLITS = ("train", "valid", "test")

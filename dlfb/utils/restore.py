@@ -66,7 +66,8 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         what, own = ("version", version) if version is not None else ("code", function)
-        key = {"function": name, f"the function's {what}": fingerprint(own, f"{name}()'s {what}")}
+        key = {"function": f"{name}()"}
+        key[f"the function's {what}"] = fingerprint(own, f"{name}(): the function's {what}")
         for argument, value in bound.arguments.items():
             about = f"the argument {argument!r}"
             key[about] = fingerprint(value, f"{name}(): {about}")
@@ -102,8 +103,8 @@ def kept(
     path : str or path
         The file; ``.dlfb`` is appended.
     key : dict
-        What is asked: under ``"function"`` the name of what computes it, and else what people call
-        a part of it, with that part's fingerprint.
+        What is asked: under ``"function"`` what computes it, such as ``"train()"``, and else what
+        people call a part of it, with that part's fingerprint.
     compute : callable
         What computes the result, without arguments.
     like : object, optional
@@ -111,7 +112,7 @@ def kept(
     force : bool
         Compute it whether it is there or not.
     """
-    path, name = store.store_file(path), f"{key['function']}()"
+    path, name = store.store_file(path), key["function"]
     with store.locked(path):
         found, value = (False, None) if force else _look(path, key, like, name)
         if not found:
@@ -120,7 +121,7 @@ def kept(
                 store.write(path, value, key, like)
             except Exception as error:  # whatever goes wrong, what was computed must not be lost
                 warnings.warn(
-                    f"The result of {name} is returned but could not be kept at {path}: {error}",
+                    f"{name}: the result is returned but could not be kept at {path}: {error}",
                     stacklevel=3,
                 )
     return value
@@ -168,12 +169,7 @@ def _look(path: Path, key: dict, like: Any, name: str) -> tuple[bool, Any]:
     except FileNotFoundError:
         return False, None
     except store.Damaged as error:
-        where = f"It was set aside as {path.name}.damaged"
-        try:
-            os.replace(path, f"{path}.damaged")
-        except OSError as why:
-            where = f"It could not be set aside ({why})"
-        print(f"The result at {path} can't be used: {error}. {where}, and {name} is run.")
+        print(f"{store.set_aside(path, error)}, and {name} is run.")
         return False, None
     except OSError as error:
         print(f"{name} is computed anew: {path} could not be read ({error}).")
@@ -190,6 +186,6 @@ def _difference(old: dict, new: dict, path: Path) -> str:
     """Say what was asked otherwise when the result at `path` was made."""
     # Without the folder, so that a page that shows this line says the same on every machine.
     if old.get("function") != new["function"]:
-        return f"the result kept in {path.name} is one of {old.get('function')}()."
+        return f"the result kept in {path.name} is one of {old.get('function')}."
     parts = [part for part in {**new, **old} if new.get(part) != old.get(part)]
     return f"{', '.join(parts)} changed since the result in {path.name} was kept."

@@ -116,6 +116,16 @@ def read(path: Path) -> Record:
         raise Damaged(f"it is not a whole file of results ({error})") from error
 
 
+def set_aside(path: Path, error: Damaged) -> str:
+    """Rename a damaged file to ``*.damaged``; return a sentence that says so, without its stop."""
+    where = f"It was set aside as {path.name}.damaged"
+    try:
+        os.replace(path, f"{path}.damaged")
+    except OSError as why:
+        where = f"It could not be set aside ({why})"
+    return f"The result at {path} can't be used: {error}. {where}"
+
+
 @contextlib.contextmanager
 def locked(path: Path):
     """Let one process or thread at a time through; without a lock where there can be none."""

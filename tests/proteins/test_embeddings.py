@@ -1,17 +1,15 @@
 import itertools
-import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlfb.proteins import embeddings, forward, packed_forward
+from dlfb.proteins import forward, packed_forward
 from dlfb.proteins.embeddings import get_mean_embeddings, model_window
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, INSULIN
@@ -146,8 +144,6 @@ def test_no_sequences_give_no_rows(embed):
 def test_any_iterable_will_do(embed):
     expected = embed(["MALWM", "KR"])
     np.testing.assert_array_equal(embed(iter(["MALWM", "KR"])), expected)
-    import pandas as pd
-
     np.testing.assert_array_equal(embed(pd.Series(["MALWM", "KR"], index=[7, 9])), expected)
 
 
@@ -162,16 +158,6 @@ def test_the_masked_models_body_is_used(embed, tiny_checkpoints, monkeypatch):
 
 def test_the_window_is_1022_residues(tokenizer_and_model):
     assert model_window(tokenizer_and_model[1]) == 1022
-
-
-@given(st.integers(1, 400), st.integers(1, 50))
-def test_a_protein_is_cut_into_the_fewest_equal_windows(length, window):
-    protein = "".join(AMINO_ACIDS[i % 20] for i in range(length))
-    cut = embeddings._pieces(protein, window, "window")
-    assert "".join(cut) == protein and len(cut) == -(-length // window)
-    sizes = [len(piece) for piece in cut]
-    assert max(sizes) <= window and max(sizes) - min(sizes) <= 1
-    assert embeddings._pieces(protein, window, "truncate") == [protein[:window]]
 
 
 def test_windows_are_averaged_by_residues(embed):
@@ -224,11 +210,11 @@ def test_what_a_precision_means(monkeypatch):
             torch.cpu, "_is_avx512_bf16_supported", lambda has=has_bf16: has, raising=False
         )
         assert forward.dtype_for("fast", CPU) == fast
-        assert forward.dtype_for("auto", CPU) == forward.dtype_for("exact", CPU) == torch.float32
+        assert forward.dtype_for("exact", CPU) == torch.float32
     gpu = torch.device("cuda", 0)
     for capability, fast in (((9, 0), torch.bfloat16), ((7, 5), torch.float16)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
-        assert forward.dtype_for("auto", gpu) == forward.dtype_for("fast", gpu) == fast
+        assert forward.dtype_for("fast", gpu) == fast
         assert forward.dtype_for("exact", gpu) == torch.float32
     assert forward.dtype_for("fast", torch.device("mps")) == torch.float32
 
@@ -368,150 +354,6 @@ def test_without_token_dropout_nothing_is_scaled(tokenizer_and_model):
     assert distance(get_mean_embeddings([INSULIN], tokenizer, model, "cpu"), expected) > 1e-3
 
 
-# --- memory
-
-
-def run_out_above(monkeypatch, limit, error):
-    summer = forward.summer
-    sizes = []
-
-    def small(*args):
-        sums = summer(*args)
-
-        def embed(batch):
-            sizes.append(sum(len(s) + 2 for s in batch))
-            if sizes[-1] > limit:
-                raise error
-            return sums(batch)
-
-        return embed
-
-    monkeypatch.setattr(forward, "summer", small)
-    return sizes
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        torch.cuda.OutOfMemoryError("tried to allocate 2.00 GiB"),
-        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-    ],
-)
-def test_out_of_memory_halves_the_batches_and_loses_nothing(embed, monkeypatch, capsys, error):
-    sequences = proteins(range(20, 60))
-    expected = embed(sequences)
-    sizes = run_out_above(monkeypatch, 200, error)
-    assert distance(embed(sequences, token_budget=1000), expected) < 1e-5
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1 and said.startswith("Out of memory on cpu: going on with batches")
-    assert sum(size > 200 for size in sizes) < 5
-
-
-@given(
-    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
-    budget=st.integers(1, 400),
-    most=st.none() | st.integers(1, 9),
-    memory=st.integers(62, 500),
-)
-@example(lengths=[10] * 40, budget=400, most=None, memory=100)
-def test_whatever_fits_every_piece_is_embedded_once_and_in_order(lengths, budget, most, memory):
-    pieces = [(i, "M" * n) for i, n in enumerate(sorted(lengths, reverse=True))]
-    tried = []
-
-    def sum_states(batch):
-        tried.append(max(len(s) + 2 for s in batch) * len(batch))
-        if tried[-1] > memory:
-            raise MemoryError
-        return np.array([[len(s)] for s in batch])
-
-    done = list(embeddings._run(sum_states, pieces, budget, most, CPU))
-    assert [piece for batch, _ in done for piece in batch] == pieces
-    assert all([len(s) for _, s in batch] == sums[:, 0].tolist() for batch, sums in done)
-    for batch, _ in done:
-        tokens = (len(batch[0][1]) + 2) * len(batch)
-        assert len(batch) == 1 or tokens <= min(budget, memory)
-        assert len(batch) <= (most or 40)
-    # Each failure halves the budget, so there are few.
-    assert sum(tokens > memory for tokens in tried) <= 8
-
-
-def test_each_time_memory_ends_the_batches_are_halved_again(embed, monkeypatch, capsys):
-    sequences = proteins([98] * 64)
-    sizes = run_out_above(monkeypatch, 450, MemoryError())
-    embed(sequences, token_budget=6400)
-    assert sizes == [6400, 3200, 1600, 800, *[400] * 16]
-    assert capsys.readouterr().out.count("Out of memory") == 1
-
-
-def test_what_ran_out_of_memory_can_be_embedded_after_it(embed, monkeypatch):
-    """A GPU's cache is emptied, where the error no longer holds on to what lies there."""
-    emptied = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(sys.exception()))
-    failing = [True, False]
-
-    def sum_states(batch):
-        if failing.pop(0):
-            raise torch.cuda.OutOfMemoryError("out of memory")
-        return np.ones((len(batch), 2))
-
-    pieces = [(0, "MALWM"), (1, "MAL")]
-    failing.append(False)
-    batches = list(embeddings._run(sum_states, pieces, 14, None, torch.device("cuda", 0)))
-    assert [batch for batch, _ in batches] == [[piece] for piece in pieces]
-    assert emptied == [None]
-
-
-def test_on_a_cpu_no_gpu_s_cache_is_touched(embed, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: pytest.fail("there is no GPU here"))
-    run_out_above(monkeypatch, 100, MemoryError())
-    assert len(embed(proteins([60, 61]))) == 2
-
-
-OUT_OF_MEMORY = """
-import resource, sys
-import numpy as np
-from dlfb.proteins.embeddings import get_mean_embeddings
-from dlfb.proteins.language_model import load_language_model
-from dlfb.proteins.sequences import AMINO_ACIDS
-
-tokenizer, model = load_language_model(sys.argv[1])
-rng = np.random.default_rng(0)
-proteins = ["".join(rng.choice(AMINO_ACIDS, n)) for n in rng.integers(60, 100, 700)]
-expected = get_mean_embeddings(proteins, tokenizer, model, "cpu")
-held = next(int(s.split()[1]) for s in open("/proc/self/status") if s.startswith("VmSize"))
-limit = held * 1024 + 100_000_000  # 700 proteins at once take twice as much
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-found = get_mean_embeddings(proteins, tokenizer, model, "cpu", token_budget=10**9)
-distance = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
-print(distance.max() < 1e-5)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a limit of memory")
-def test_where_memory_really_ends_nothing_is_lost(use_tiny_checkpoints):
-    done = subprocess.run(
-        [sys.executable, "-c", OUT_OF_MEMORY, NAME],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    said, same = done.stdout.splitlines()
-    assert said.startswith("Out of memory on cpu: going on with batches of") and same == "True"
-
-
-def test_one_protein_that_does_not_fit_is_an_error(embed, monkeypatch):
-    run_out_above(monkeypatch, 50, MemoryError())
-    with pytest.raises(MemoryError, match="60 residues does not fit into the memory of cpu"):
-        embed(proteins([60, 20]))
-
-
-def test_other_errors_are_not_hidden(embed, monkeypatch):
-    run_out_above(monkeypatch, 50, RuntimeError("shapes do not match"))
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        embed(proteins([60, 20]))
-
-
 # --- errors, and what is left as it was
 
 
@@ -531,8 +373,17 @@ def test_an_unknown_option_is_an_error_that_names_the_others(embed, option):
 
 
 def test_a_single_text_is_not_taken_for_a_list(embed):
-    with pytest.raises(ValueError, match="one text; pass a list"):
+    with pytest.raises(ValueError, match="is a str. Pass a list"):
         embed("MALWM")
+
+
+def test_what_would_give_its_labels_is_refused(embed):
+    table = pd.DataFrame({"EntryID": ["P1"], "Sequence": ["MALWM"], "Length": [5]})
+    labelled = [table, table[["Sequence"]], {"MAL": "MALWM"}, {"MALWM"}, {"MAL": 1}.keys()]
+    for sequences in [*labelled, 5]:
+        with pytest.raises(ValueError, match=r"Pass a list of sequences.*table\['Sequence'\]"):
+            embed(sequences)
+    assert embed(table["Sequence"]).shape == embed(table.to_numpy()[:, 1]).shape == (1, 32)
 
 
 def test_a_model_in_half_precision_is_refused(tokenizer_and_model):
@@ -565,16 +416,3 @@ def test_the_models_mode_and_weights_are_left_as_they_were(embed, tokenizer_and_
         model.eval()
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
     assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
-
-
-def test_the_bar_counts_residues(embed):
-    class Bar:
-        n = 0
-
-        def update(self, n):
-            self.n += n
-
-    bar = Bar()
-    embed(["MALWM", "MALWM", "KR"], bar=bar)
-    assert bar.n == 7
-    assert embeddings.OPTIONS["precision"][0] == "exact"
