@@ -52,9 +52,7 @@ def cache_dir() -> Path:
     """
     chosen = os.environ.get("DLFB_CACHE")
     try:
-        folder = (
-            Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("dlfb", False)
-        )
+        folder = Path(chosen or platformdirs.user_cache_dir("dlfb", False)).expanduser()
     except RuntimeError as error:
         raise FileNotFoundError(
             "This user has no home folder, so there is no place to keep results. "
@@ -76,16 +74,14 @@ def results_dir() -> Path:
 def assets(subpath: str | os.PathLike) -> str:
     """Return the path of a file of the chapter, to read it or to write it.
 
-    A file that the edition has is returned where it lies. Anything else is a result of the
-    reader's own, and its path is in the cache. The files of ``proteins/datasets`` belong
-    together, so all come from one place: in the full edition from what ``dlfb-provision``
-    fetched, if it did, else from the package.
+    A file that the edition has is returned where it lies; any other is a result of the
+    reader's own and belongs in the cache. The files of ``proteins/datasets`` come from one
+    place: in the full edition what ``dlfb-provision`` fetched, if it did, else the package.
 
     Parameters
     ----------
     subpath : str
-        Relative path with forward slashes, such as
-        ``"proteins/datasets/train_terms.tsv.zip"`` or ``"proteins/models/mlp"``.
+        Such as ``"proteins/datasets/train_terms.tsv.zip"`` or ``"proteins/models/mlp"``.
 
     Returns
     -------
@@ -97,7 +93,7 @@ def assets(subpath: str | os.PathLike) -> str:
     ValueError
         If `subpath` is absolute or climbs out of the assets folder.
     FileNotFoundError
-        If ``DLFB_ASSETS`` names no folder, or there is no place for a cache.
+        If ``DLFB_ASSETS`` names no folder, or the user has no place for a cache.
     """
     relative = PurePosixPath(Path(subpath).as_posix())
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
@@ -105,9 +101,9 @@ def assets(subpath: str | os.PathLike) -> str:
             f"assets({str(subpath)!r}): the path must be relative and stay inside the "
             "assets folder, such as 'proteins/datasets/train_sequences.fasta'."
         )
-    _, root = _source()
+    source, root = _source()
     if root == _SHIPPED:
-        known = edition() == "pocket" or relative.parent == _DATASETS
+        known = source == "pocket" or relative.parent == _DATASETS
         found = known and (root / relative).is_file()
     else:
         # A result of `restorable` is asked for without the ending that its file has.
@@ -119,28 +115,23 @@ def assets(subpath: str | os.PathLike) -> str:
         own.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         warnings.warn(
-            f"The folder {own.parent} can't be made ({error.strerror}), so results can't be kept "
-            "there. Set DLFB_CACHE to a folder you can write to.",
+            f"{own.parent} can't be made ({error.strerror}), so results can't be kept there. "
+            "Set DLFB_CACHE to a folder you can write to.",
             stacklevel=2,
         )
     return str(own)
 
 
 def checkpoint(name: str) -> str:
-    """Return what ``from_pretrained`` should be given for a model's public name.
+    """Return what ``from_pretrained`` should be given: a folder, or a name on the hub.
 
-    Where the small model of the package answers for an ESM2, one printed line says so.
+    Where the small model of the package answers for an ESM2, a printed line says so.
 
     Parameters
     ----------
     name : str
         A name on the Hugging Face hub, such as ``"facebook/esm2_t6_8M_UR50D"``, the small
         model's own, `POCKET_MODEL`, or a folder that holds a checkpoint.
-
-    Returns
-    -------
-    str
-        A local folder, or `name` itself where the model is to come from the hub.
 
     Raises
     ------
@@ -149,6 +140,7 @@ def checkpoint(name: str) -> str:
     FileNotFoundError
         If ``DLFB_CHECKPOINTS`` is a folder that has no such checkpoint.
     """
+    name = os.fspath(name)
     if checkpoint_name(name) == POCKET_MODEL:
         if _ESM2.fullmatch(name):
             print(f"{name}: {POCKET_MODEL} answers, the small model that comes with dlfb.")
@@ -176,6 +168,7 @@ def checkpoint(name: str) -> str:
 
 def checkpoint_name(name: str) -> str:
     """Return the true name of the model that answers to `name`, as stores and figures carry it."""
+    name = os.fspath(name)
     small = _ESM2.fullmatch(name) and _checkpoint_source() == "pocket"
     return POCKET_MODEL if small or name == str(_SHIPPED / "model") else name
 
