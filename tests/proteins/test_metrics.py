@@ -232,8 +232,8 @@ def test_bootstrap_interval():
     values = np.random.default_rng(0).normal(3, 2, 400)
     low, high = bootstrap_interval(values)
     error = 1.96 * values.std() / 20
-    assert low == pytest.approx(values.mean() - error, abs=0.05)
-    assert high == pytest.approx(values.mean() + error, abs=0.05)
+    assert low == pytest.approx(values.mean() - error, abs=0.015)
+    assert high == pytest.approx(values.mean() + error, abs=0.015)
     assert bootstrap_interval(values) == (low, high) != bootstrap_interval(values, seed=1)
     assert bootstrap_interval(pd.Series([*values, np.nan])) == (low, high)
     narrow = bootstrap_interval(values, level=0.5)
