@@ -35,7 +35,7 @@ from train_pocket_model import (
 )
 from transformers import EsmForMaskedLM, EsmTokenizer
 
-from dlfb.proteins.baselines import composition_features, standardize
+from dlfb.proteins.baselines import composition_features
 from dlfb.proteins.dataset import NEAR_UNIVERSAL_TERMS, Split, function_table, split_proteins
 from dlfb.proteins.embeddings import get_mean_embeddings
 from dlfb.proteins.metrics import per_protein_metrics, per_term_metrics
@@ -218,7 +218,8 @@ def main():
     places = locations_of(args.data)
     table = function_table(verbose=False)
 
-    counts = composition_features(split_proteins(table)["train"]["Sequence"])
+    train = split_proteins(table)["train"]["Sequence"]
+    scaler = StandardScaler().fit(composition_features(train))
     rows = {}
     rows["residue composition"] = {
         "pseudo-perplexity, human": composition_perplexity(human, known),
@@ -229,7 +230,7 @@ def main():
         ),
         **mlp(
             table,
-            lambda part: standardize(composition_features(part["Sequence"]), counts),
+            lambda part: scaler.transform(composition_features(part["Sequence"])),
         ),
     }
     for name, model in models.items():
