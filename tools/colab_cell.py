@@ -19,10 +19,11 @@ try:
     import dlfb.colab
 except ImportError:
     INSTALL
-    import dlfb.colab
 
 dlfb.colab.prepare()"""
-NO_ADDRESS = 'raise ImportError("dlfb has no public address yet: run `make lab` in a copy of it.")'
+NO_ADDRESS = (
+    'raise ImportError("dlfb has no public address yet: run `make lab` in a copy of it.") from None'
+)
 
 # On the site the cell is folded, since only a hosted notebook needs it.
 METADATA = {
@@ -49,7 +50,7 @@ def repository(root: Path = ROOT) -> str:
 def colab_cell(root: Path = ROOT) -> str:
     """Return the source of the cell for the present home of the repository."""
     home = repository(root)
-    install = f'%pip install -q "dlfb @ git+https://github.com/{home}"'
+    install = f'%pip install -q "dlfb @ git+https://github.com/{home}"\n    import dlfb.colab'
     return TEMPLATE.replace("INSTALL", NO_ADDRESS if home == UNSET else install)
 
 

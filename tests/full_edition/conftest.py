@@ -1,8 +1,6 @@
 """A reader of the full edition: provisions, opens every page, and some of them again offline."""
 
-import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,52 +10,32 @@ import pandas as pd
 import pytest
 
 from tests.full_edition.world import (
-    GO,
     GROUPS,
     OFFLINE,
     ROOT,
     STARTUP,
-    TABLES,
     Pages,
     World,
     execute,
+    read_data,
     serve_book,
-    serve_model,
+    serve_models,
     serve_structures,
 )
 from tests.loopback import Loopback
-from tests.tiny_esm import CHECKPOINTS
 
 
 @pytest.fixture(scope="session")
 def data() -> dict[str, pd.DataFrame | str]:
-    """Return every third protein of the pocket edition: its tables, sequences and ontology."""
-    files = {path.name: path for path in (ROOT / "dlfb/pocket/proteins/datasets").iterdir()}
-    terms, taxonomy = (pd.read_csv(files[name], sep="\t", dtype=str) for name in TABLES)
-    chosen = set(taxonomy["EntryID"].sort_values()[::3])
-    records = re.findall(r"^>(\S+).*\n(.*)\n", files["train_sequences.fasta"].read_text(), re.M)
-    sequences = pd.DataFrame(records, columns=["EntryID", "Sequence"])
-    frames = {"terms": terms, "taxonomy": taxonomy, "sequences": sequences}
-    frames = {
-        name: t[t["EntryID"].isin(chosen)].reset_index(drop=True) for name, t in frames.items()
-    }
-    ontology = files["go-basic.obo"].read_text()
-    return frames | {"ontology": re.sub("data-version: .*", f"data-version: {GO}", ontology)}
+    return read_data()
 
 
 @pytest.fixture(scope="session")
 def world(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("full-edition")
-    with (
-        Loopback() as book,
-        Loopback() as go,
-        Loopback() as hub,
-        Loopback() as rcsb,
-        Loopback() as elsewhere,
-    ):
+    with Loopback() as book, Loopback() as hub, Loopback() as rcsb, Loopback() as elsewhere:
         serve_book(book, data)
-        go.files["/ontology/go-basic.obo"] = data["ontology"].encode()
-        pins = {name: serve_model(hub, name, folder / "models" / name) for name in CHECKPOINTS}
+        serve_models(hub, folder / "models")
         serve_structures(rcsb)
         profile = folder / "ipython/profile_default/startup"
         profile.mkdir(parents=True)
@@ -78,7 +56,6 @@ def world(data, tmp_path_factory):
             "CUDA_VISIBLE_DEVICES": "",
             "NO_PROXY": "127.0.0.1",
             "WORLD_RCSB": rcsb.url,
-            "WORLD_PINS": json.dumps(pins),
             "WORLD_LOG": str(folder / "asked-elsewhere.txt"),
         }
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -86,15 +63,15 @@ def world(data, tmp_path_factory):
         environment["no_proxy"] = environment["NO_PROXY"]
         log = Path(environment["WORLD_LOG"])
         log.touch()
-        yield World(book, go, hub, rcsb, elsewhere, folder / "models", log, environment)
+        yield World(book, hub, rcsb, elsewhere, folder / "models", log, environment)
 
 
 @pytest.fixture(scope="session")
 def pages(world, tmp_path_factory) -> Pages:
     """Provision, as a reader does, and execute every page."""
     output = tmp_path_factory.mktemp("pages")
-    command = [str(Path(sys.executable).with_name("dlfb-provision")), "--source", "book"]
-    command += ["--base-url", world.book.url, "--host", f"go={world.go.url}"]
+    command = [sys.executable, "-c", "from dlfb.provision import main; main()", "--base-url"]
+    command += [world.book.url, "--ontology", f"{world.book.url}/go-basic.obo"]
     done = subprocess.run(command, env=world.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return Pages(execute(GROUPS, output, world.environment), done.stdout)
@@ -103,7 +80,7 @@ def pages(world, tmp_path_factory) -> Pages:
 @pytest.fixture(scope="session")
 def again(world, pages, tmp_path_factory) -> Pages:
     """Execute some pages once more, now that no host answers any longer."""
-    for host in world.hosts():
+    for host in (world.book, world.hub, world.rcsb):
         host.server.shutdown()
         host.server.server_close()
     output = tmp_path_factory.mktemp("again")

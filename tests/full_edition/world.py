@@ -1,9 +1,8 @@
 """The outside world in small, on loopback: the book's host, GO's, the hub and RCSB.
 
-Its data are a third of the pocket proteome, handed out as the book's host hands out its own.
+Its data are half of the shipped proteins, handed out as the book's host hands out its own.
 """
 
-import hashlib
 import io
 import re
 import subprocess
@@ -13,13 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import pandas as pd
 
+from dlfb.proteins.language_model import REVISIONS
 from tests.loopback import Loopback, serve_hub
 from tests.tiny_esm import CHECKPOINTS, save_tiny_esm
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "dlfb/pocket/proteins"
 STARTUP = Path(__file__).parent / "startup"
-REVISION = "f" * 40
 WIDTHS = dict(zip(CHECKPOINTS, (32, 40, 48), strict=True))  # tell one model from another
 # Two processes at a time, as many as the cores of the continuous integration. The pages of
 # each share what they store, as in `make book`.
@@ -33,16 +34,12 @@ class World(NamedTuple):
     """The hosts, what they hand out, and the environment of a reader who asks them."""
 
     book: Loopback
-    go: Loopback
     hub: Loopback
     rcsb: Loopback
     elsewhere: Loopback  # the proxy that anything else would go through
     models: Path
     log: Path
     environment: dict[str, str]
-
-    def hosts(self) -> tuple[Loopback, ...]:
-        return self.book, self.go, self.hub, self.rcsb
 
 
 class Pages(NamedTuple):
@@ -53,15 +50,24 @@ class Pages(NamedTuple):
 
     def text(self, number: str) -> str:
         """Return all text that a page shows."""
-        return text_of(self.notebooks[number])
+        outputs = [o for cell in self.notebooks[number].cells for o in cell.get("outputs", [])]
+        return "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
 
 
-def text_of(notebook) -> str:
-    shown = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            shown.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
-    return "\n".join(shown)
+def read_data() -> dict[str, pd.DataFrame | str]:
+    """Return every second protein that is shipped: tables, sequences, and GO of another date."""
+    folder = SHIPPED / "datasets"
+    terms, taxonomy = (pd.read_csv(folder / name, sep="\t", dtype=str) for name in TABLES)
+    chosen = set(taxonomy["EntryID"].sort_values()[::2])
+    fasta = (folder / "train_sequences.fasta").read_text()
+    records = [record.split("\n", 1) for record in fasta.split(">")[1:]]
+    records = [(header.split()[0], letters.replace("\n", "")) for header, letters in records]
+    sequences = pd.DataFrame(records, columns=["EntryID", "Sequence"])
+    frames = {"terms": terms, "taxonomy": taxonomy, "sequences": sequences}
+    frames = {name: t[t["EntryID"].isin(chosen)].reset_index(drop=True)
+              for name, t in frames.items()}  # fmt: skip
+    ontology = (folder / "go-basic.obo").read_text()
+    return frames | {"ontology": re.sub("data-version: .*", f"data-version: {GO}", ontology)}
 
 
 def execute(groups, output: Path, environment: dict[str, str]) -> dict[str, nbformat.NotebookNode]:
@@ -90,44 +96,24 @@ def serve_book(server: Loopback, data) -> None:
         files[f"proteins/datasets/{name}"] = buffer.getvalue()
     fasta = "".join(f">{r.EntryID} served\n{r.Sequence}\n" for r in data["sequences"].itertuples())
     files["proteins/datasets/train_sequences.fasta"] = fasta.encode()
-    # The book's trained network has a format of its own, which dlfb neither reads nor needs.
-    files["proteins/models/mlp/checkpoint_300/_METADATA"] = b"{}"
     files["dna/datasets/genome.fa"] = b">another chapter's\nACGT\n"
     server.files = {f"/{name}": content for name, content in files.items()}
     listing = "".join(f"{len(content)} {name}\n" for name, content in files.items())
-    server.files["/urls.txt"] = listing.encode()
+    server.files |= {"/urls.txt": listing.encode(), "/go-basic.obo": data["ontology"].encode()}
 
 
-def serve_model(server: Loopback, name: str, folder: Path) -> list:
-    """Serve a tiny model under a checkpoint's name, and return what is to be pinned of it."""
-    save_tiny_esm(folder, hidden_size=WIDTHS[name], seed=WIDTHS[name])
-    for file in ("tokenizer_config.json", "special_tokens_map.json"):
-        (folder / file).write_text("{}")
-    serve_hub(server, name, REVISION, folder)
-    weights = (folder / "model.safetensors").read_bytes()
-    return [REVISION, hashlib.sha256(weights).hexdigest(), len(weights)]
+def serve_models(server: Loopback, folder: Path) -> None:
+    """Serve a tiny model of its own width under each of the chapter's names and revisions."""
+    for name, width in WIDTHS.items():
+        save_tiny_esm(folder / name, hidden_size=width, seed=width)
+        serve_hub(server, name, REVISIONS[name], folder / name)
 
 
 def serve_structures(server: Loopback) -> None:
-    """Serve three entries: collagen with modified residues and water, the proteasome as mmCIF."""
-    from Bio.PDB import MMCIFIO, PDBParser, Select
-
-    def pdb_text(pdb_id):
-        return (ROOT / f"dlfb/pocket/proteins/structures/{pdb_id}.pdb").read_text()
-
-    class PartOfAnAssembly(Select):
-        def accept_chain(self, chain):
-            return chain.id <= "U"  # 21 of 28
-
-        def accept_atom(self, atom):
-            return atom.id == "CA"
-
-    water = "HETATM 9999  O   HOH A 999       0.000   0.000   0.000  1.00  0.00           O  \n"
-    collagen = re.sub(r"^ATOM  (.{11}HYP)", r"HETATM\1", pdb_text("1BKV"), flags=re.M)
-    server.files["/3I40.pdb"] = pdb_text("3I40").encode()
-    server.files["/1BKV.pdb"] = (water + collagen).encode()
-    model = PDBParser(QUIET=True).get_structure("1YAR", io.StringIO(pdb_text("1YAR")))
-    writer, text = MMCIFIO(), io.StringIO()
-    writer.set_structure(model)
-    writer.save(text, PartOfAnAssembly())
-    server.files["/1YAR.cif"] = text.getvalue().encode()
+    """Serve the book's three entries, collagen with modified residues and water."""
+    for pdb_id in ("3I40", "1BKV", "1YAR"):
+        text = (SHIPPED / f"structures/{pdb_id}.pdb").read_text()
+        if pdb_id == "1BKV":
+            water = "HETATM 9999  O   HOH A 999       0.000   0.000   0.000  1.00  0.00           O"
+            text = f"{water}  \n" + re.sub(r"^ATOM  (.{11}HYP)", r"HETATM\1", text, flags=re.M)
+        server.files[f"/{pdb_id}.pdb"] = text.encode()

@@ -1,20 +1,15 @@
-"""Run by the pages' kernels before the first cell: what the outside world is in the test.
+"""Run by the pages' kernels before the first cell: RCSB is on loopback.
 
-The hub itself is redirected by HF_ENDPOINT, as a reader would; only what is pinned in the
-package is replaced here.
+The hub is redirected by HF_ENDPOINT, as a reader would.
 """
 
 
 def redirect() -> None:
-    import json
     import os
 
-    from dlfb.proteins import checkpoints, structures
+    from dlfb.proteins import structures
 
     structures.RCSB = os.environ["WORLD_RCSB"]
-    pins = json.loads(os.environ["WORLD_PINS"])
-    for name in checkpoints.PINNED_CHECKPOINTS:
-        checkpoints.PINNED_CHECKPOINTS[name] = checkpoints.Checkpoint(*pins.get(name, ["0" * 40]))
 
 
 redirect()
