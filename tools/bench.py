@@ -82,7 +82,7 @@ def embedding(device: str, quick: bool) -> list[dict]:
     rows = []
     for name, model in models.items():
         model.to(device)
-        n, few = (128, 64) if quick else (1000, 128) if device == "cpu" else (1000, 1000)
+        n, few = (128, 64) if quick else (512, 128) if device == "cpu" else (1000, 1000)
         many, fewer = sample(proteins, n), sample(proteins, few)
         ways = {
             "ours": lambda: get_mean_embeddings(many, tokenizer, model, device),  # noqa: B023
