@@ -1,8 +1,14 @@
 """The drawings' words for those who can't see them."""
 
+import sys
+
 from docutils import nodes
 from docutils.utils import new_document
-from figures import DescribeDrawings
+
+from tests.site.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "_ext"))
+from figures import DescribeDrawings  # noqa: E402
 
 
 def bundle(*outputs):
