@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections import defaultdict
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,8 +15,7 @@ class Loopback:
 
     A fault is a dictionary: ``cut`` (send that many bytes, then close), ``status`` (with
     ``headers``), ``html`` (a page with that content type), ``redirect`` (to an address),
-    ``wait`` and ``stall`` (seconds before the answer, or before its second half), ``announce``
-    (a false Content-Length).
+    ``stall`` (seconds before the answer), ``announce`` (a false Content-Length).
     ``"forever": True`` keeps a fault for all later requests.
     """
 
@@ -26,9 +24,6 @@ class Loopback:
         self.headers = defaultdict(dict)
         self.faults = defaultdict(list)
         self.requests: list[tuple[str, str, dict]] = []
-        self.ranges, self.tags = True, "etag"  # or "date", or nothing
-        self.stalling = self.most_at_once = 0
-        self.lock = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -69,7 +64,7 @@ class Loopback:
         faults = self.faults[path]
         fault = {} if not faults else faults[0] if faults[0].get("forever") else faults.pop(0)
         handler.close_connection = True
-        time.sleep(fault.get("wait", 0))
+        time.sleep(fault.get("stall", 0))
         if "redirect" in fault:
             return self._send(handler, 302, b"", {"Location": fault["redirect"]})
         if "status" in fault:
@@ -82,11 +77,9 @@ class Loopback:
         if path not in self.files:
             return self._send(handler, 404, b"nothing here", {})
         body, status, headers = self.files[path], 200, dict(self.headers[path])
-        tag, date = f'"{hash(body) & 0xFFFFFFFF:x}"', formatdate(0, usegmt=True)
-        if self.tags:
-            headers |= {"Last-Modified": date} | ({"ETag": tag} if self.tags == "etag" else {})
+        headers["ETag"] = f'"{hash(body) & 0xFFFFFFFF:x}"'
         begin, _, end = handler.headers.get("Range", "").removeprefix("bytes=").partition("-")
-        if begin and self.ranges and handler.headers.get("If-Range", tag) in (tag, date):
+        if begin:
             if int(begin) >= len(body):
                 return self._send(handler, 416, b"", {"Content-Range": f"bytes */{len(body)}"})
             last = min(int(end or len(body) - 1), len(body) - 1)
@@ -105,17 +98,6 @@ class Loopback:
         if handler.command == "HEAD":
             return
         try:
-            if "stall" in fault:
-                half = len(body) // 2
-                handler.wfile.write(body[:half])
-                handler.wfile.flush()
-                with self.lock:
-                    self.stalling += 1
-                    self.most_at_once = max(self.stalling, self.most_at_once)
-                time.sleep(fault["stall"])
-                with self.lock:
-                    self.stalling -= 1
-                body = body[half:]
             handler.wfile.write(body[: fault.get("cut", len(body))])
             handler.wfile.flush()
         except OSError:

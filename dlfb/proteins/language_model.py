@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub
@@ -25,7 +26,8 @@ from huggingface_hub import constants
 from transformers import EsmForMaskedLM, EsmModel, EsmTokenizer
 from transformers.utils import logging as hf_logging
 
-from dlfb.utils.context import checkpoint, checkpoint_name, edition
+from dlfb.utils.context import cache_dir, checkpoint, checkpoint_name, edition
+from dlfb.utils.restore import kept
 
 #: The revisions of the names that the chapter uses, and of 35M. License of all: MIT.
 REVISIONS = {
@@ -98,19 +100,18 @@ def load_language_model(
 
 def load_tokenizer(name: str) -> EsmTokenizer:
     """Load what turns sequences into token ids, without the model; see `load_language_model`."""
-    return _tokenizer(name, _folder(name, weights=False))
+    folder = _folder(name, weights=False)
+    with _quiet(), _explained(name, folder):
+        tokenizer = EsmTokenizer.from_pretrained(folder)
+    tokenizer.dlfb_checkpoint = checkpoint_name(name)
+    return tokenizer
 
 
 def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
     """Return the vector that a model starts from for each token of its vocabulary.
 
     Only this one table is read from the file, on the disk or on the hub, so it is quick and small
-    for any size of model.
-
-    Parameters
-    ----------
-    name : str
-        As for `load_language_model`.
+    for any size of model. For `name` and what may be raised see `load_language_model`.
 
     Returns
     -------
@@ -118,33 +119,44 @@ def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
         The vocabulary in the order of its ids, 33 tokens for ESM2.
     embeddings : np.ndarray
         Shape (33, D), float32; row i belongs to ``tokens[i]``.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As for `load_language_model`.
     """
     folder = _folder(name, weights=False)
-    vocabulary = _tokenizer(name, folder).get_vocab()
     with _explained(name, folder):
+        tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split()
         files = _weight_files(folder).items()
         file = next((f for key, f in files if key.endswith(_EMBEDDING)), "model.safetensors")
-        if (folder / file).is_file() or not folder.is_relative_to(constants.HF_HUB_CACHE):
-            with (folder / file).open("rb") as weights:
-                table = _read_tensor(weights, _EMBEDDING)
-        else:  # the folder of the hub's copy is called by its revision
-            with _from_hub(name):
-                hub = huggingface_hub.HfFileSystem(endpoint=constants.ENDPOINT)
-                with hub.open(f"{name}@{folder.name}/{file}", block_size=1 << 16) as weights:
-                    table = _read_tensor(weights, _EMBEDDING)
-    return sorted(vocabulary, key=vocabulary.get), table.to(torch.float32).numpy()
+    in_hub_cache = folder.is_relative_to(constants.HF_HUB_CACHE)  # which may have a part only
+    if in_hub_cache and not (folder / file).is_file():
+        place = cache_dir() / "tables" / f"{name}@{folder.name}"  # its revision
+        key = {"function": "token_embeddings()"}
+        return tokens, kept(place, key, partial(_fetch_table, name, folder.name, file))
+    with _explained(name, folder), open(folder / file, "rb") as weights:
+        return tokens, _read_table(weights)
 
 
-def _tokenizer(name: str, folder: Path) -> EsmTokenizer:
-    with _quiet(), _explained(name, folder):
-        tokenizer = EsmTokenizer.from_pretrained(folder)
-    tokenizer.dlfb_checkpoint = checkpoint_name(name)
-    return tokenizer
+def _fetch_table(name: str, revision: str, file: str) -> np.ndarray:
+    """Read the table out of a file on the hub, without the rest."""
+    with _from_hub(name):
+        hub = huggingface_hub.HfFileSystem(endpoint=constants.ENDPOINT)
+        with hub.open(f"{name}@{revision}/{file}", block_size=1 << 16) as weights:
+            return _read_table(weights)
+
+
+def _read_table(file) -> np.ndarray:
+    """Read the input embeddings: a file is a length, a header in JSON, and its tensors in a row."""
+    size, _ = file.seek(0, 2), file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size, 100_000_000):  # the format's own limit
+        raise ValueError("its weights have no header that can be read")
+    header = json.loads(file.read(length))
+    [table] = [tensor for key, tensor in header.items() if key.endswith(_EMBEDDING)]
+    start, stop = table["data_offsets"]
+    if 8 + length + stop > size:  # before that much memory is asked for
+        raise ValueError("its weights end early")
+    file.seek(8 + length + start)
+    alone = json.dumps({"table": table | {"data_offsets": [0, stop - start]}}).encode()
+    content = len(alone).to_bytes(8, "little") + alone + file.read(stop - start)
+    return safetensors.torch.load(content)["table"].to(torch.float32).numpy()
 
 
 def _weight_files(folder: Path) -> dict[str, str]:
@@ -154,25 +166,6 @@ def _weight_files(folder: Path) -> dict[str, str]:
     return {"": "model.safetensors"}
 
 
-def _read_tensor(file, suffix: str) -> torch.Tensor:
-    """Read one tensor: a file is a length, a header in JSON, and the tensors end to end."""
-    size, _ = file.seek(0, 2), file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if length > min(size, 100_000_000):  # the format's own limit
-        raise ValueError("its weights have no header that can be read")
-    header = json.loads(file.read(length))
-    found = [tensor for key, tensor in header.items() if key.endswith(suffix)]
-    if len(found) != 1:
-        raise ValueError(f"no tensor named '...{suffix}' in it")
-    start, stop = found[0]["data_offsets"]
-    if 8 + length + stop > size:  # before that much memory is asked for
-        raise ValueError("its weights end early")
-    file.seek(8 + length + start)
-    alone = json.dumps({"table": found[0] | {"data_offsets": [0, stop - start]}}).encode()
-    content = len(alone).to_bytes(8, "little") + alone + file.read(stop - start)
-    return safetensors.torch.load(content)["table"]
-
-
 def _folder(name: str, weights: bool = True) -> Path:
     """Return the local folder of a checkpoint, downloading it from the hub if need be."""
     place = checkpoint(name)
@@ -180,7 +173,7 @@ def _folder(name: str, weights: bool = True) -> Path:
     folder = Path(place) if on_disk else _hub_folder(name, weights=False)
     for file in ("config.json", "vocab.txt"):
         if not (folder / file).is_file():
-            raise _NotHadError(name, f"{folder} holds no {file}")
+            raise _not_had(name, f"{folder} holds no {file}")
     with _explained(name, folder):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = config.get("model_type")
@@ -219,15 +212,12 @@ def _hub_folder(name: str, weights: bool) -> Path:
     return folder
 
 
-class _NotHadError(FileNotFoundError):
-    """A checkpoint that is neither here nor to be had."""
-
-    def __init__(self, name: str, why: str):
-        super().__init__(
-            f"The language model {name!r} can't be had in the {edition()} edition: {why}. Connect "
-            "to the network once, so that it can be downloaded; or set DLFB_CHECKPOINTS to a "
-            "folder that has it, or to 'pocket' for the small model that comes with dlfb."
-        )
+def _not_had(name: str, why: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"The language model {name!r} can't be had in the {edition()} edition: {why}. Connect to "
+        "the network once, so that it can be downloaded; or set DLFB_CHECKPOINTS to a folder that "
+        "has it, or to 'pocket' for the small model that comes with dlfb."
+    )
 
 
 @contextmanager
@@ -241,7 +231,7 @@ def _from_hub(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # its own kinds, those of its HTTP library, and ValueErrors
         why = f"{constants.ENDPOINT} does not give it ({_first_line(error)})"
-        raise _NotHadError(name, why) from error
+        raise _not_had(name, why) from error
 
 
 @contextmanager
@@ -249,8 +239,6 @@ def _explained(name: str, folder: Path) -> Iterator[None]:
     """Turn whatever a damaged or foreign checkpoint raises into a sentence."""
     try:
         yield
-    except _NotHadError:
-        raise
     except (OSError, ValueError, RuntimeError, AttributeError, TypeError, LookupError,
             safetensors.SafetensorError) as error:  # fmt: skip
         raise ValueError(

@@ -270,6 +270,7 @@ def hub(tiny_checkpoints, tmp_path, monkeypatch):
     shutil.copytree(tiny_checkpoints / NAME, tmp_path / "repository")
     (tmp_path / "repository/pytorch_model.bin").write_bytes(b"a pickle, which nobody asked for")
     monkeypatch.setenv("DLFB_CHECKPOINTS", "hub")
+    monkeypatch.setenv("DLFB_CACHE", str(tmp_path / "cache"))
     with Loopback() as server:
         serve_hub(server, NAME, REVISIONS[NAME], tmp_path / "repository")
         settings = {
@@ -339,7 +340,7 @@ def test_a_model_of_another_kind_is_refused_before_its_weights_come(hub):
 
 
 @pytest.mark.parametrize("shards", [False, True])
-def test_of_a_large_model_the_table_comes_alone(hub, tmp_path, shards):
+def test_of_a_large_model_the_table_comes_alone(hub, tmp_path, monkeypatch, shards):
     """The rest of the file is never asked for, whether it is one file or several."""
     folder = tmp_path / "repository"
     weights = load_file(folder / "model.safetensors")
@@ -356,6 +357,8 @@ def test_of_a_large_model_the_table_comes_alone(hub, tmp_path, shards):
         if method == "GET" and path.endswith(".safetensors")
     ]
     assert 0 < sum(int(end) - int(begin) + 1 for begin, end in spans) < 400_000  # of 4 MB
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # it is kept
+    np.testing.assert_array_equal(token_embeddings(NAME)[1], table)
 
 
 def test_the_endpoint_of_the_environment_is_honoured(hub, tmp_path):
