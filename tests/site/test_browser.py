@@ -1,13 +1,16 @@
 """The site in a real browser: it shows, answers the keyboard, and asks nobody else for anything."""
 
 import io
-import json
 
+import nbformat
 import numpy as np
 import pytest
+from nbconvert import HTMLExporter
 from PIL import Image
 
-from tests.site.conftest import PAGES, SERVED_AS, watch
+from dlfb.proteins.structures import fetch_protein_structure, view_structure
+from tests.proteins.test_structures import EVIL
+from tests.site.conftest import PAGES, ROOT, watch
 
 STRUCTURES = "notebooks/01_protein_structures.html"
 # Nothing draws: neither on the page nor aside.
@@ -161,6 +164,37 @@ def test_the_keyboard_turns_a_structure(structures):
     for key in ("ArrowRight", "ArrowRight", "ArrowUp", "+"):
         structures.keyboard.press(key)
     assert (pixels(box) != before).any(axis=2).sum() > 1000
+    box.get_by_role("button", name="Reset the view").click()
+    canvas.focus()
+    assert (pixels(box) != before).any(axis=2).sum() < 100
+
+
+def test_a_legend_says_which_colour_is_a_helix(structures):
+    figure = structures.locator("#fig-insulin-secondary-3d")
+    drawn(structures, figure.locator(".structure"))
+    assert "helix" in figure.locator(".structure-legend").inner_text()
+
+
+def test_a_structure_is_dark_in_dark_mode(structures):
+    box = structures.locator("#fig-insulin-3d .structure")
+    drawn(structures, box)
+    for theme, is_dark in (("dark", True), ("light", False)):
+        structures.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        structures.wait_for_timeout(300)
+        assert (np.median(pixels(box)) < 60) == is_dark
+
+
+def test_the_page_scrolls_under_a_finger_until_a_structure_is_tapped(open_page):
+    page = open_page(STRUCTURES, has_touch=True, viewport=PHONE)
+    box = page.locator("#fig-insulin-3d .structure")
+    drawn(page, box)
+    canvas = box.locator("canvas").first
+    action = "canvas => getComputedStyle(canvas).touchAction"
+    # 3Dmol keeps a touch from the page where it hears of it.
+    heard = "canvas => !canvas.dispatchEvent(new TouchEvent('touchmove', {cancelable: true}))"
+    assert canvas.evaluate(action) == "pan-y" and not canvas.evaluate(heard)
+    canvas.tap()
+    assert canvas.evaluate(action) == "none" and canvas.evaluate(heard)
 
 
 def test_choosing_changes_the_structure_and_its_colours(structures):
@@ -178,11 +212,8 @@ def test_choosing_changes_the_structure_and_its_colours(structures):
     structures.keyboard.press("ArrowDown")
     status.get_by_text("Shown: collagen, coloured by secondary structure.").wait_for()
     assert coloured(pixels(box)) < coloured(collagen)
-    assert figure.locator(".structure-legend").inner_text().split() == [
-        "helix",
-        "strand",
-        "neither",
-    ]
+    legend = figure.locator(".structure-legend").inner_text().split()
+    assert legend == ["helix", "strand", "neither"]
     figure.get_by_label("proteasome").check()
     status.get_by_text("Shown: proteasome").wait_for()
     structures.wait_for_function(
@@ -243,50 +274,35 @@ def test_folded_solutions_open(open_page):
         inside.wait_for(state="visible")
 
 
-def test_search_finds_masked(open_page):
-    page = open_page("index.html")
-    page.keyboard.press("Control+k")
-    page.locator("dialog input[type=search]").fill("masked")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=masked*")
-    link = page.locator("#search-results li a").first
-    link.wait_for()
-    assert page.locator("#search-results a[href*='04_masked_prediction']").count()
-    assert page.problems == []
+# What a notebook shows elsewhere
 
 
-def test_dark_mode_switches_and_stays(open_page):
-    page = open_page("index.html", color_scheme="light")
-    background = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(background)
-    button = page.locator("button.theme-switch-button").first
-    for _ in range(3):
-        button.click()
-        if page.locator("html").get_attribute("data-theme") == "dark":
-            break
-    assert page.locator("html").get_attribute("data-theme") == "dark"
-    page.wait_for_function(f"{background} !== {json.dumps(light)}")
-    page.reload()
-    assert page.locator("html").get_attribute("data-theme") == "dark"
-
-
-def test_the_copy_button_copies(open_page):
-    page = open_page(
-        "notebooks/02_one_hot_encoding.html", permissions=["clipboard-read", "clipboard-write"]
+@pytest.mark.parametrize("style", ["cartoon", "stick"])
+@pytest.mark.parametrize("network", [True, False])
+def test_nothing_in_a_structure_runs_in_a_page(browser, tmp_path, style, network):
+    text = f"REMARK {EVIL}\nHEADER    {EVIL}\nTER {EVIL}\n" + fetch_protein_structure("3I40")
+    output = nbformat.v4.new_output(
+        "display_data", data={"text/html": view_structure(text, style)._repr_html_()}
     )
-    code = page.locator("div.highlight").nth(1)
-    code.scroll_into_view_if_needed()
-    code.hover()
-    code.locator("button.copybtn").click()
-    page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
-    assert (
-        page.evaluate("navigator.clipboard.readText()") == code.locator("pre").inner_text().rstrip()
+    cell = nbformat.v4.new_code_cell("", outputs=[output])
+    exported, _ = HTMLExporter(embed_images=True).from_notebook_node(
+        nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_markdown_cell("the end")])
     )
-
-
-def test_the_sub_path_is_one(site, visit):
-    assert SERVED_AS != "/" and site.endswith(SERVED_AS)
-    assert visit("index.html")["problems"] == []
+    (tmp_path / "page.html").write_text(exported, encoding="utf8")
+    page, dialogs = browser.new_page(), []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    if network:
+        script = ROOT / "_static" / "vendor" / "3Dmol-min.js"
+        page.route("**/3Dmol-min.js", lambda route: route.fulfill(path=script))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.get_by_text("the end").wait_for()
+    shown = page.locator("[id^='3dmolviewer_']")
+    if network:
+        shown.locator("canvas").first.wait_for(timeout=60_000)
+    # Where 3Dmol can't be loaded, the still picture is what is seen.
+    assert shown.locator("canvas").count() == network and coloured(pixels(shown)) > 300
+    assert dialogs == []
+    page.close()
 
 
 # The checks themselves, seen failing
