@@ -141,7 +141,7 @@ def view_structure(
     view.addModel(drawn, "pdb")
     view.setStyle({style: {"colorscheme": scheme}})
     for i, (name, shade) in enumerate(meaning.items()):
-        place = {"useScreen": True, "position": {"x": 8, "y": 8 + 24 * i}, "fontSize": 12}
+        place = {"useScreen": True, "position": {"x": 8, "y": 8 + 24 * i, "z": 0}, "fontSize": 12}
         view.addLabel(name, {"backgroundColor": shade} | place)
     # From where the still picture is seen, too: a rope is not shown from its end.
     view.rotate(-(90 + AZIM), "vz")
