@@ -102,6 +102,7 @@ def test_the_candidates_of_page_05(tables, human):
 
 def test_propagating_the_direct_rows_gives_the_propagated_ones(tables, graph):
     assert len(graph) == 43_558 and nx.is_directed_acyclic_graph(graph)
+    assert graph.number_of_edges() == 77_055
     assert {how for _, _, how in graph.edges} == {"is_a", "part_of"}
     direct = tables["terms_direct"]
     above = {t: {t} | nx.descendants(graph, t) for t in set(direct["term"])}
