@@ -5,15 +5,16 @@ them; the *window* is the longest protein that the model was made for: 1,022 res
 How the vectors are kept on disk is in ``embedding_store``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from dlfb.proteins import forward
-from dlfb.proteins.sequences import clean_sequence
+from dlfb.proteins.sequences import AMINO_ACIDS, RARE_LETTERS, clean_sequence
 from dlfb.proteins.utils import get_device
 from dlfb.utils.display import progress
 
@@ -22,6 +23,8 @@ OPTIONS = {
     "precision": ("exact", "fast"),
     "long": ("window", "truncate", "error"),
 }
+#: Tokens per batch; on a CPU, where each thread has its own.
+TOKENS = {"cpu": 1024, "cuda": 32768}
 _SPECIAL = 2  # <cls> and <eos>
 
 
@@ -149,18 +152,24 @@ def mean_states(
     pieces.sort(key=lambda piece: len(piece[1]), reverse=True)
 
     device = get_device() if device is None else torch.device(device)
-    was_training = base.training
+    was_training, threads = base.training, torch.get_num_threads()
     base.to(device).eval()
     sums, counts = np.zeros((len(sequences), base.config.hidden_size)), np.zeros(len(sequences))
+    budget = token_budget or TOKENS.get(device.type, 4096)
+    batches = list(_batches(pieces, budget, batch_size))
+    on_cpu = device.type == "cpu"
+    # On a CPU each batch has a thread of its own. Otherwise PyTorch would share each operation out
+    # to the threads, all of which then wait for the slowest, operation by operation.
+    one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)} if on_cpu else {}
+    sum_states = _summer(tokenizer, base, pooling, precision, device)
     try:
-        sum_states = forward.summer(tokenizer, base, pooling, forward.dtype_for(precision, device))
-        budget = token_budget or forward.token_budget_for(base, device)
-        for batch in _batches(pieces, budget, batch_size):
-            rows, lengths = [row for row, _ in batch], [len(piece) for _, piece in batch]
-            # A protein may have several windows in a batch, which += would count once.
-            np.add.at(sums, rows, sum_states([piece for _, piece in batch]))
-            np.add.at(counts, rows, np.array(lengths) + (_SPECIAL if pooling == "all" else 0))
-            bar.update(sum(lengths))
+        with ThreadPoolExecutor(threads if on_cpu else 1, **one_thread) as pool:
+            for batch, batch_sums in zip(batches, pool.map(sum_states, batches), strict=True):
+                rows, lengths = [row for row, _ in batch], [len(piece) for _, piece in batch]
+                # A protein may have several windows in a batch, which += would count once.
+                np.add.at(sums, rows, batch_sums)
+                np.add.at(counts, rows, np.array(lengths) + (_SPECIAL if pooling == "all" else 0))
+                bar.update(sum(lengths))
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise MemoryError(
             f"A batch does not fit into the memory of {device}. Give a smaller token_budget than "
@@ -168,6 +177,7 @@ def mean_states(
         ) from error
     finally:
         base.train(was_training)
+        torch.set_num_threads(threads)  # threads to come would have one otherwise
         if device.type == "cuda":
             torch.cuda.empty_cache()  # JAX may want memory of the same GPU next
     means = (sums / counts[:, None]).astype(np.float32)
@@ -177,6 +187,36 @@ def mean_states(
             "model's weights are damaged."
         )
     return means
+
+
+def _summer(
+    tokenizer, model, pooling: str, precision: str, device: torch.device
+) -> Callable[[list[tuple[int, str]]], np.ndarray]:
+    """Return the function from a batch of B proteins to the sums of their states, (B, D)."""
+    letters = [*AMINO_ACIDS, *RARE_LETTERS]
+    # Looked up here: a tokenizer takes a millisecond a protein, and holds up the other threads.
+    ids = dict(zip(letters, tokenizer.convert_tokens_to_ids(letters), strict=True))
+    skip = 1 if pooling == "residues" else 0
+    old_gpu = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    dtype = torch.float16 if old_gpu else torch.bfloat16
+
+    @torch.inference_mode()
+    def sum_states(batch: list[tuple[int, str]]) -> np.ndarray:
+        rows = [
+            torch.tensor([tokenizer.cls_token_id, *map(ids.get, piece), tokenizer.eos_token_id])
+            for _, piece in batch
+        ]
+        tokens = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+        lengths = torch.tensor([len(row) for row in rows])[:, None]
+        places = torch.arange(tokens.shape[1])
+        counted = ((places >= skip) & (places < lengths - skip)).float().to(device)
+        # Without padding, no mask: attention is faster so.
+        mask = (places < lengths).long().to(device) if lengths.min() < tokens.shape[1] else None
+        with torch.autocast(device.type, dtype, enabled=precision == "fast"):
+            states = model(tokens.to(device), mask).last_hidden_state
+        return (counted[:, None] @ states.float())[:, 0].cpu().numpy()
+
+    return sum_states
 
 
 def _batches(pieces: list[tuple[int, str]], budget: int, most: int | None) -> Iterator[list]:

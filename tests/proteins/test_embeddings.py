@@ -1,3 +1,5 @@
+import contextlib
+import copy
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlfb.proteins import forward, packed_forward
+from dlfb.proteins import embeddings
 from dlfb.proteins.embeddings import get_mean_embeddings, model_window
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, INSULIN
@@ -31,12 +33,6 @@ def embed(tokenizer_and_model):
     return lambda sequences, **options: get_mean_embeddings(
         sequences, tokenizer, model, "cpu", **options
     )
-
-
-@pytest.fixture
-def padded(monkeypatch):
-    """Take the way of a GPU."""
-    monkeypatch.setattr(forward, "can_pack", lambda model: False)
 
 
 def proteins(lengths, seed=0):
@@ -70,21 +66,11 @@ def test_pooling_all_is_the_books_mean_of_a_protein_alone(embed, tokenizer_and_m
     assert distance(embed([INSULIN]), expected[None]) > 1e-3
 
 
-@pytest.mark.parametrize("way", ["packed", "padded"])
-def test_a_vector_does_not_depend_on_its_batch(embed, request, way):
-    if way == "padded":
-        request.getfixturevalue("padded")
+def test_a_vector_does_not_depend_on_its_batch(embed):
     sequences = proteins([3, 400, 3, 57, 58, 1, 120, 500])
     alone = np.concatenate([embed([s]) for s in sequences])
     for budget in (1, 100, 1000, 100_000):
         assert distance(embed(sequences, token_budget=budget), alone) < 1e-5
-
-
-def test_packed_and_padded_agree_with_each_other(embed, monkeypatch):
-    sequences = proteins([5, 80, 81, 300])
-    packed_ones = embed(sequences)
-    monkeypatch.setattr(forward, "can_pack", lambda model: False)
-    assert distance(embed(sequences), packed_ones) < 1e-5
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -102,37 +88,36 @@ def test_each_sequence_needs_its_name(embed):
         embed(["MALWM", "MAL"], names=["insulin"])
 
 
-def test_duplicates_are_computed_once(embed, monkeypatch):
-    seen = []
-    summer = forward.summer
+@pytest.fixture
+def batches(monkeypatch):
+    """Return a list that fills up with the batches that are computed."""
+    seen, summer = [], embeddings._summer
 
     def spy(*args):
         sums = summer(*args)
-        return lambda batch: seen.extend(batch) or sums(batch)
+        return lambda batch: seen.append([piece for _, piece in batch]) or sums(batch)
 
-    monkeypatch.setattr(forward, "summer", spy)
+    monkeypatch.setattr(embeddings, "_summer", spy)
+    return seen
+
+
+def test_duplicates_are_computed_once(embed, batches):
     vectors = embed(["MALWM", "malwm", " MAL WM*", "MALW"])
-    assert sorted(seen) == ["MALW", "MALWM"]
+    assert sorted(itertools.chain(*batches)) == ["MALW", "MALWM"]
     np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
-def test_batches_are_cut_by_length_and_keep_to_the_budget(embed, monkeypatch):
-    batches = []
-    summer = forward.summer
-
-    def spy(*args):
-        sums = summer(*args)
-        return lambda batch: batches.append([len(s) for s in batch]) or sums(batch)
-
-    monkeypatch.setattr(forward, "summer", spy)
+def test_batches_are_cut_by_length_and_keep_to_the_budget(embed, batches, monkeypatch):
     lengths = [10, 300, 20, 290, 30, 280, 40, 500]
     embed(proteins(lengths), token_budget=604)
-    assert list(itertools.chain(*batches)) == sorted(lengths, reverse=True)
-    assert all(len(batch) * (batch[0] + 2) <= 604 for batch in batches)
-    assert batches[:2] == [[500], [300, 290]]
+    batches.sort(key=lambda batch: -len(batch[0]))  # threads are not in order
+    assert [len(s) for s in itertools.chain(*batches)] == sorted(lengths, reverse=True)
+    assert [len(batch) for batch in batches] == [1, 2, 2, 3]
+    assert all(len(batch) * (len(batch[0]) + 2) <= 604 for batch in batches)
     batches.clear()
-    monkeypatch.setattr(forward, "token_budget_for", lambda *_: 1100)
+    monkeypatch.setitem(embeddings.TOKENS, "cpu", 1100)
     embed(proteins(lengths), batch_size=3)
+    batches.sort(key=lambda batch: -len(batch[0]))
     assert [len(batch) for batch in batches] == [2, 3, 3]  # the first by the default budget
 
 
@@ -187,154 +172,73 @@ def test_too_long_is_an_error_on_request(embed):
         embed(["M" * 1022, "M" * 1023], names=["fits", "titin"], long="error")
 
 
-# --- precision
+# --- precision, threads, models
 
 
-@pytest.mark.parametrize("way", ["packed", "padded"])
-def test_fast_is_within_its_tolerance(embed, monkeypatch, request, way):
-    if way == "padded":
-        request.getfixturevalue("padded")
+def test_fast_is_within_its_tolerance(embed):
     sequences = proteins([5, 80, 300, 1100])
-    exact = embed(sequences)
-    # As on a CPU that has the instructions; others compute the same, more slowly.
-    monkeypatch.setattr(forward, "dtype_for", lambda *_: torch.bfloat16)
-    fast = embed(sequences, precision="fast")
+    exact, fast = embed(sequences), embed(sequences, precision="fast")
     assert 1e-5 < distance(fast, exact) < 2e-2  # it is another precision, and near
     assert fast.dtype == np.float32
 
 
-def test_what_a_precision_means(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    for has_bf16, fast in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(
-            torch.cpu, "_is_avx512_bf16_supported", lambda has=has_bf16: has, raising=False
-        )
-        assert forward.dtype_for("fast", CPU) == fast
-        assert forward.dtype_for("exact", CPU) == torch.float32
-    gpu = torch.device("cuda", 0)
-    for capability, fast in (((9, 0), torch.bfloat16), ((7, 5), torch.float16)):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
-        assert forward.dtype_for("fast", gpu) == fast
-        assert forward.dtype_for("exact", gpu) == torch.float32
-    assert forward.dtype_for("fast", torch.device("mps")) == torch.float32
-
-
-def test_the_budget_of_a_gpu_goes_by_its_memory(monkeypatch, tokenizer_and_model):
-    model, gpu = tokenizer_and_model[1], torch.device("cuda", 0)
-    for gigabytes, tokens in ((0.01, 4096), (0.04, 6250), (140, 65536)):
-        monkeypatch.setattr(
-            torch.cuda, "mem_get_info", lambda _, g=gigabytes: (int(g * 1e9), int(200e9))
-        )
-        assert forward.token_budget_for(model, gpu) == tokens
-    assert forward.token_budget_for(model, CPU) == forward.CPU_TOKENS * torch.get_num_threads()
-    assert forward.token_budget_for(model, torch.device("mps")) == 4096
-
-
-# --- the packed way, only where it gives the same
-
-
-def changed(*_):
-    raise TypeError("takes 7 arguments")
-
-
-@pytest.mark.parametrize(
-    ("where", "name", "stand_in"),
-    [
-        (torch.backends.cpu, "get_cpu_capability", lambda: "SVE256"),
-        (torch.ops.mkldnn, "_linear_pointwise", changed),
-        (torch.ops.mkldnn, "_linear_pointwise", lambda x, *_: x),
-        (torch.ops.mkldnn, "_reorder_linear_weight", changed),
-    ],
-    ids=["another processor", "changed", "another result", "no layout"],
-)
-def test_with_and_without_onednn_it_is_the_same(
-    embed, tokenizer_and_model, monkeypatch, where, name, stand_in
-):
-    def in_its_layout():
-        return packed_forward.layers(tokenizer_and_model[1])[0].qkv.weight.is_mkldnn
-
-    packed_forward._onednn_works.cache_clear()
-    sequences = proteins([40, 41, 3, 120])
-    capable = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    assert in_its_layout() == (capable and torch.backends.mkldnn.is_available())
-    expected = embed(sequences)
-    with monkeypatch.context() as patch:
-        patch.setattr(where, name, stand_in)
-        packed_forward._onednn_works.cache_clear()
-        assert not in_its_layout()
-        assert distance(embed(sequences), expected) < 1e-5
-    packed_forward._onednn_works.cache_clear()
-
-
-def test_a_cpu_takes_proteins_end_to_end(embed, monkeypatch):
-    packed, seen = forward.packed_states, []
-
-    def spy(model, weights, ids, lengths):
-        seen.append(sorted(lengths))
-        return packed(model, weights, ids, lengths)
-
-    monkeypatch.setattr(forward, "packed_states", spy)
-    embed(proteins([40, 3]), token_budget=1000)
-    assert sorted(itertools.chain(*seen)) == [5, 42]
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_threads_share_the_proteins_and_keep_their_order(embed, threads):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_the_batches_and_keep_their_order(embed, batches, threads):
     sequences = proteins([40, 41, 3, 120])
     expected, before = embed(sequences), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert distance(embed(sequences), expected) < 1e-5
+        assert distance(embed(sequences, token_budget=1), expected) < 1e-5
         assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_each_part_has_one_thread_and_an_error_is_passed_on():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    here = threading.get_ident()
-
-    def sums(items):
-        seen.append((threading.get_ident() != here, torch.get_num_threads(), items))
-        return torch.tensor([[float(item)] for item in items])
-
-    try:
-        seen = []
-        assert forward._in_threads(sums, ["1", "2", "3"]).tolist() == [[1], [2], [3]]
-        assert sorted(seen) == [(True, 1, ["1", "3"]), (True, 1, ["2"])]
-        seen = []
-        assert forward._in_threads(sums, ["1"]).tolist() == [[1]]
-        assert seen == [(False, 2, ["1"])]
-        with pytest.raises(ValueError, match="could not convert"):
-            forward._in_threads(sums, ["1", "x"])
         with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(torch.get_num_threads).result() == 2  # one that comes later
+            assert pool.submit(torch.get_num_threads).result() == threads  # one that comes later
     finally:
         torch.set_num_threads(before)
 
 
-def test_what_can_be_packed(tokenizer_and_model):
-    import copy
+def test_each_batch_has_one_thread_of_its_own(embed, monkeypatch):
+    seen, here = set(), threading.get_ident()
 
-    model = copy.deepcopy(tokenizer_and_model[1])
-    assert forward.can_pack(model)
-    handle = model.encoder.layer[0].register_forward_hook(lambda *_: None)
-    assert not forward.can_pack(model)
-    handle.remove()
+    def sums(batch):
+        seen.add((torch.get_num_threads(), threading.get_ident() != here))
+        return np.ones((len(batch), 32))
 
-    class Adapted(torch.nn.Linear):
-        def forward(self, x):
-            return super().forward(x) + 1
+    monkeypatch.setattr(embeddings, "_summer", lambda *_: sums)
+    embed(proteins([40, 41, 3, 120]), token_budget=1)
+    assert seen == {(1, True)}
 
-    attention = model.encoder.layer[1].attention.self
-    attention.query = Adapted(32, 32)
-    assert not forward.can_pack(model)
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("2 GiB")])
+def test_where_memory_ends_the_way_out_is_named(embed, monkeypatch, error):
+    def full(batch):
+        raise error
+
+    monkeypatch.setattr(embeddings, "_summer", lambda *_: full)
+    with pytest.raises(MemoryError, match="memory of cpu. Give a smaller token_budget than 77,"):
+        embed(["MALWM"], token_budget=77)
+
+
+def test_the_bar_has_a_total_and_counts_residues(embed, monkeypatch):
+    bars = []
+
+    class Bar(contextlib.nullcontext):
+        def __init__(self, total, **_):
+            super().__init__(self)
+            self.total, self.n = total, 0
+            bars.append(self)
+
+        def update(self, n):
+            self.n += n
+
+    monkeypatch.setattr(embeddings, "progress", Bar)
+    embed(["MALWM", "MALWM", "KR"])
+    assert [(bar.total, bar.n) for bar in bars] == [(7, 7)]
+    with pytest.raises(ValueError, match=r"sequences\[2\].*'J'"):  # before anything is embedded
+        embed(["MALWM", "KR", "J"])
+    assert len(bars) == 1
 
 
 def test_an_adapted_model_is_asked_itself(tokenizer_and_model):
-    import copy
-
     tokenizer, model = tokenizer_and_model
     adapted = copy.deepcopy(model)
     adapted.encoder.layer[0].register_forward_hook(lambda module, args, out: out.roll(1, -1))
@@ -344,8 +248,6 @@ def test_an_adapted_model_is_asked_itself(tokenizer_and_model):
 
 
 def test_without_token_dropout_nothing_is_scaled(tokenizer_and_model):
-    import copy
-
     tokenizer, model = tokenizer_and_model
     other = copy.deepcopy(model)
     other.config.token_dropout = other.embeddings.token_dropout = False
@@ -387,16 +289,12 @@ def test_what_would_give_its_labels_is_refused(embed):
 
 
 def test_a_model_in_half_precision_is_refused(tokenizer_and_model):
-    import copy
-
     tokenizer, model = tokenizer_and_model
     with pytest.raises(ValueError, match=r"torch\.float16.*precision='fast'"):
         get_mean_embeddings(["MALWM"], tokenizer, copy.deepcopy(model).half(), "cpu")
 
 
 def test_a_damaged_model_is_an_error(tokenizer_and_model):
-    import copy
-
     tokenizer, model = tokenizer_and_model
     broken = copy.deepcopy(model)
     with torch.no_grad():
