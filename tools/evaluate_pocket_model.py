@@ -20,9 +20,9 @@ import pandas as pd
 import torch
 from Bio.Align import substitution_matrices
 from scipy.stats import spearmanr
-from sklearn.linear_model import LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from train_pocket_model import (
@@ -99,7 +99,9 @@ def functions(table, vectors_of, seeds):
 
 def location(vectors, labels, seeds):
     """Return the auROC of logistic regression that tells two places apart, for each seed."""
-    probe = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=5, cv=5, scoring="roc_auc"))
+    strengths = {"C": [0.001, 0.01, 0.1, 1.0]}
+    logistic = GridSearchCV(LogisticRegression(max_iter=1000), strengths, scoring="roc_auc")
+    probe = make_pipeline(StandardScaler(), logistic)
     scores = []
     for seed in range(seeds):
         folds = StratifiedKFold(10, shuffle=True, random_state=seed)
