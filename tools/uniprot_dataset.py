@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import pooch
 
-from dlfb.proteins.ontology import parents, propagate, read_ontology
+from dlfb.proteins.ontology import propagate, read_ontology
 from dlfb.proteins.sequences import open_text, read_fasta
 
 #: Seen in an experiment, one by one or in great numbers, told by an author, or curated.
@@ -171,7 +171,7 @@ def information_accretion(terms: pd.DataFrame, graph) -> pd.Series:
     having = {term: frozenset(ids) for term, ids in terms.groupby("term")["EntryID"]}
     bits = {}
     for term in sorted(graph):
-        above = sorted((having.get(p, frozenset()) for p in parents(graph, term)), key=len)
+        above = [having.get(p, frozenset()) for p in graph.graph["hierarchy"][term]]
         eligible = frozenset.intersection(*above) if above else having.get(term, everybody)
         bits[term] = np.log2(len(eligible) / len(having[term])) if term in having else 0.0
     return pd.Series(bits, name="information accretion")

@@ -1,17 +1,15 @@
 """From raw annotation to a data set that a network can learn from (notebook 06).
 
 The files have the layout of the CAFA competitions. :func:`function_table` turns them into one
-row per protein and one 0/1 column per function, and says what each step loses;
-:func:`split_proteins` divides the table; :func:`build_dataset` joins it with embeddings.
+row per protein and one 0/1 column per function, :func:`split_proteins` divides it, and
+:func:`build_dataset` joins it with embeddings. All errors are FileNotFoundError or ValueError.
 """
 
 import csv
-import hashlib
 import io
 from collections.abc import Collection
 
 import networkx as nx
-import numpy as np
 import pandas as pd
 
 from dlfb.proteins import ontology
@@ -26,7 +24,8 @@ from dlfb.utils.restore import restorable
 
 #: molecular_function (the root), binding, protein binding: true of most proteins.
 NEAR_UNIVERSAL_TERMS = ("GO:0003674", "GO:0005488", "GO:0005515")
-_ASPECT_OF_LETTER = {"P": "BPO", "F": "MFO", "C": "CCO"}
+_CAFA6_ASPECTS = ["P", "F", "C"]
+_UNIQUE = "a protein that was not named before"
 
 
 def load_terms(aspect: str | None = None) -> pd.DataFrame:
@@ -34,19 +33,14 @@ def load_terms(aspect: str | None = None) -> pd.DataFrame:
 
     Where the file calls the aspects P, F and C, its terms are as annotated (CAFA6's layout);
     their ancestors are added then, and that is said. With `aspect`, only its rows are kept.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing; if `aspect`, a column or a cell is not what it should be.
     """
     aspects = list(ontology.ASPECTS)
-    if aspect is not None and aspect not in aspects:
+    if aspect not in (None, *aspects):
         raise ValueError(f"There is no aspect {aspect!r}; choose one of {', '.join(aspects)}.")
     terms, name = _read_table("train_terms.tsv.zip", ["EntryID", "term", "aspect"])
     _check(terms["term"], terms["term"].str.startswith("GO:"), name, "a GO id")
-    as_annotated = terms["aspect"].iloc[0] in _ASPECT_OF_LETTER
-    known = list(_ASPECT_OF_LETTER) if as_annotated else aspects
+    as_annotated = terms["aspect"].iloc[0] in _CAFA6_ASPECTS
+    known = _CAFA6_ASPECTS if as_annotated else aspects
     _check(terms["aspect"], terms["aspect"].isin(known), name, f"one of {', '.join(known)}")
     repeated = terms.duplicated(["EntryID", "term"])
     if repeated.any():
@@ -63,26 +57,20 @@ def load_terms(aspect: str | None = None) -> pd.DataFrame:
 
 
 def load_taxonomy() -> pd.DataFrame:
-    """Read which species a protein is of: columns EntryID and taxonomyID (NCBI's number, int64).
-
-    Raises FileNotFoundError or ValueError as :func:`load_terms` does, also for an id twice.
-    """
+    """Read which species a protein is of: columns EntryID and taxonomyID (NCBI's number, int64)."""
     taxonomy, name = _read_table("train_taxonomy.tsv.zip", ["EntryID", "taxonomyID"])
-    _check_unique(taxonomy["EntryID"], name, "line")
+    _check(taxonomy["EntryID"], ~taxonomy["EntryID"].duplicated(), name, _UNIQUE)
     numbers = taxonomy["taxonomyID"]
     _check(numbers, numbers.str.fullmatch("[0-9]+"), name, "a taxonomy number")
     return taxonomy.astype({"taxonomyID": "int64"}).reset_index(drop=True)
 
 
 def load_sequences() -> pd.DataFrame:
-    """Read the proteins' sequences: columns EntryID, Sequence (clean) and Length (int64).
-
-    Raises FileNotFoundError or ValueError if the file is missing, names a protein twice, or holds
-    a letter that is no residue.
-    """
+    """Read the proteins' sequences: columns EntryID, Sequence (clean) and Length (int64)."""
     path = ontology.dataset_file("train_sequences.fasta")
     records = pd.DataFrame(read_fasta(path), columns=["EntryID", "Sequence"], dtype="str")
-    _check_unique(records["EntryID"].set_axis(records.index + 1), path.name, "record")
+    ids = records["EntryID"].set_axis(records.index + 1)
+    _check(ids, ~ids.duplicated(), path.name, _UNIQUE, unit="record")
     return records.assign(Length=records["Sequence"].str.len().astype("int64"))
 
 
@@ -91,8 +79,8 @@ def get_go_term_descriptions(store_path: str | None = None) -> pd.DataFrame:
 
     With `store_path`, the table is kept there and restored while the GO file stays the same.
     """
-    digest = hashlib.sha256(ontology.dataset_file("go-basic.obo").read_bytes()).hexdigest()
-    return restorable(_go_term_descriptions)(go_sha256=digest, store_path=store_path)
+    go_file = ontology.dataset_file("go-basic.obo").read_bytes()
+    return restorable(_go_term_descriptions)(go_file, store_path=store_path)
 
 
 def name_terms(
@@ -100,9 +88,9 @@ def name_terms(
 ) -> pd.DataFrame:
     """Add each term's description, and drop the rows whose term the ontology does not have.
 
-    Annotation and ontology are seldom of the same day: a term may have been withdrawn since, or
-    merged into another one. An inner merge with the names would drop its rows without a word;
-    here a line says how many, and why. Rows keep their index.
+    A term may have been withdrawn since the annotation was made, or merged into another one. An
+    inner merge with the names would drop its rows without a word; here a line says how many, and
+    why. Rows keep their index.
     """
     graph = ontology.read_ontology() if graph is None else graph
     ids = terms["term"].unique()
@@ -140,10 +128,8 @@ def function_table(
 
     Parameters
     ----------
-    aspect : {"BPO", "MFO", "CCO"} or None
-        Which functions; None for all.
-    taxonomy_id : int or None
-        Which species, by NCBI's number; None for all.
+    aspect, taxonomy_id : {"BPO", "MFO", "CCO"}, int
+        Which functions, and which species by NCBI's number; None for all.
     drop_terms : collection of str
         Terms that say too little to be worth predicting.
     min_proteins : int
@@ -158,11 +144,6 @@ def function_table(
     -------
     DataFrame
         EntryID, Sequence, Length, then int8 columns of 0 and 1; sorted by EntryID and term.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file is missing or not what it should be, or a step leaves nothing.
     """
     terms = load_terms(aspect)
 
@@ -196,47 +177,37 @@ def function_table(
     sequences = load_sequences().set_index("EntryID")
     keep_known(sequences.index, "Sequence known", "train_sequences.fasta")
 
-    rows, proteins = pd.factorize(terms["EntryID"], sort=True)
-    places, columns = pd.factorize(terms["term"], sort=True)
-    functions = np.zeros((len(proteins), len(columns)), dtype=np.int8)
-    functions[rows, places] = 1
-    wide = pd.DataFrame(functions, columns=columns)
-    table = pd.concat([sequences.loc[proteins].reset_index(), wide], axis="columns")
-    short = table["Length"] <= (np.inf if max_length is None else max_length)
-    if not short.any():
-        raise ValueError(f"function_table(): no protein has at most {max_length} residues.")
+    wide = pd.crosstab(terms["EntryID"], terms["term"]).astype("int8").rename_axis(columns=None)
+    table = sequences.loc[wide.index].join(wide).reset_index()
     if verbose:
         distinct = table["Sequence"].nunique()
         print(f"Table: {len(table):,} x {table.shape[1]:,}; {distinct:,} distinct sequences")
-        if max_length is not None:
-            print(
-                f"At most {max_length} residues: {short.sum():,} proteins; "
-                f"{(~short).sum():,} proteins dropped: longer ones"
-            )
-    return table[short].reset_index(drop=True)
+    if max_length is not None:
+        before, table = len(table), table[table["Length"] <= max_length].reset_index(drop=True)
+        kept = f"At most {max_length} residues: {len(table):,} proteins"
+        if verbose:
+            print(f"{kept}; {before - len(table):,} proteins dropped: longer ones")
+        if table.empty:
+            raise ValueError(f"function_table(): {kept}.")
+    return table
 
 
 def proteins_at(
-    location: str,
-    taxonomy_id: int = 9606,
-    lengths: tuple[int, int] = (100, 500),
-    at_least: int = 1,
+    location: str, taxonomy_id: int = 9606, lengths: tuple = (100, 500), at_least: int = 1
 ) -> pd.DataFrame:
     """Return the proteins that are in one place of the cell and in no other (notebook 05).
 
-    That is: of the aspect CCO, a protein has the term `location` (such as ``"GO:0005576"``,
-    extracellular region) and at most its ancestors besides. `lengths` are the fewest and the
-    most residues. Columns EntryID, Sequence, Length, sorted by EntryID. Fewer than `at_least`
-    proteins are a ValueError that says where they were lost.
+    Of the aspect CCO, such a protein has the term `location` (``"GO:0005576"`` is the
+    extracellular region) and at most its ancestors besides; `lengths` are the fewest and the most
+    residues. Columns EntryID, Sequence, Length, sorted by EntryID.
     """
     general = ontology.ancestors(ontology.read_ontology(), location)
-    terms, taxonomy = load_terms("CCO"), load_taxonomy()
+    terms, taxonomy, found = load_terms("CCO"), load_taxonomy(), load_sequences()
     species = taxonomy["EntryID"][taxonomy["taxonomyID"] == taxonomy_id]
     terms = terms[terms["EntryID"].isin(species) & ~terms["term"].isin(general)]
-    here = terms["EntryID"][terms["term"] == location]
-    elsewhere = terms["EntryID"][terms["term"] != location]
+    is_here = terms["term"] == location
+    here, elsewhere = terms["EntryID"][is_here], terms["EntryID"][~is_here]
     only = here[~here.isin(elsewhere)]
-    found = load_sequences()
     found = found[found["EntryID"].isin(only) & found["Length"].between(*lengths)]
     if len(found) < at_least:
         raise ValueError(
@@ -252,23 +223,20 @@ def _read_table(name: str, columns: list[str]) -> tuple[pd.DataFrame, str]:
     path = ontology.dataset_file(name)
     with open_text(path) as file:
         text = file.read()
-    header = text.split("\n", 1)[0].rstrip("\r").split("\t")
-    headed = any(column in header for column in columns)
-    lacking = [column for column in columns if column not in header]
-    if lacking and (headed or len(header) != len(columns)):
+    first = text.split("\n", 1)[0].split("\t")
+    headed = not {*columns}.isdisjoint(first)  # CAFA6's taxonomy has no header
+    lacking = [column for column in columns if column not in first]
+    if lacking and (headed or len(first) != len(columns)):
         raise ValueError(
             f"{path}: the table lacks the column {lacking[0]!r} (its first line reads "
-            f"{', '.join(header)[:200]}; wanted are {', '.join(columns)}, tab-separated)."
+            f"{', '.join(first)[:200]}; wanted are {', '.join(columns)}, tab-separated)."
         )
     # No cell is special (a protein may be called NA) and no line skipped (so that rows are lines).
-    try:
-        table = pd.read_csv(
-            io.StringIO(text), sep="\t", dtype="str", usecols=columns, index_col=False,
-            header=0 if headed else None, names=None if headed else columns,
-            quoting=csv.QUOTE_NONE, keep_default_na=False, skip_blank_lines=False,
-        )[columns]  # fmt: skip
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{path}: {error}") from error
+    table = pd.read_csv(
+        io.StringIO(text), sep="\t", dtype="str", names=first if headed else columns,
+        header=0 if headed else None, usecols=columns, index_col=False, quoting=csv.QUOTE_NONE,
+        keep_default_na=False, skip_blank_lines=False,
+    )[columns]  # fmt: skip
     if table.empty:
         raise ValueError(f"{path}: the file has a header and no rows.")
     table.index += 2 if headed else 1
@@ -277,22 +245,12 @@ def _read_table(name: str, columns: list[str]) -> tuple[pd.DataFrame, str]:
     return table, path.name
 
 
-def _check(column: pd.Series, good: pd.Series, name: str, wanted: str) -> None:
+def _check(cells: pd.Series, good: pd.Series, name: str, wanted: str, unit: str = "line") -> None:
     if not good.all():
-        line = (~good).idxmax()
-        raise ValueError(f"{name}, line {line}: {column[line]!r} where {wanted} should be.")
+        place = (~good).idxmax()
+        raise ValueError(f"{name}, {unit} {place}: {cells[place]!r} where {wanted} should be.")
 
 
-def _check_unique(ids: pd.Series, name: str, unit: str) -> None:
-    repeated = ids.duplicated()
-    if repeated.any():
-        again = ids[repeated.idxmax()]
-        places = f" and {unit} ".join(map(str, ids.index[ids == again][:2]))
-        raise ValueError(
-            f"{name} names the protein {again!r} twice, in {unit} {places}. Remove one of them."
-        )
-
-
-def _go_term_descriptions(go_sha256: str = "") -> pd.DataFrame:
+def _go_term_descriptions(go_file: bytes) -> pd.DataFrame:
     """Return the names; the argument is what `restorable` tells one GO file from another by."""
     return ontology.descriptions(ontology.read_ontology())[["term", "description"]]

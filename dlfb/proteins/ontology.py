@@ -1,10 +1,8 @@
 """The Gene Ontology: names of terms, their ancestors, and what an annotation implies.
 
-GO is three hierarchies in one file, in which a term may have several parents.
-A protein annotated with a term has every ancestor of it too (the "true path
-rule"; Ashburner et al., Nature Genetics 2000), so that annotations are
-*propagated* to the root before anything is counted or learned. As CAFA does, we
-follow the relations ``is_a`` and ``part_of``, and stay within one aspect.
+A protein annotated with a term has every ancestor of it too (the true-path rule; Ashburner et al.,
+Nature Genetics 2000), so annotations are *propagated* to the root before anything is counted. As
+CAFA does, we follow the relations ``is_a`` and ``part_of``, and stay within one aspect.
 """
 
 import os
@@ -24,55 +22,35 @@ _ASPECT_OF_NAMESPACE = {namespace: aspect for aspect, namespace in ASPECTS.items
 
 
 def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
-    """Read a GO file in OBO format.
+    """Read a GO file in OBO format, by default the chapter's ``go-basic.obo``.
 
-    Parameters
-    ----------
-    path : path, by default that of the chapter's ``go-basic.obo``
-
-    Returns
-    -------
-    networkx.MultiDiGraph
-        One node per live term, with ``name`` and ``aspect``; edges point from a
-        term to its parents, the relation as key. ``graph.graph["alt_ids"]``
-        maps the ids of merged terms to the id that took them over, and
-        ``graph.graph["obsolete"]`` the ids of withdrawn terms to their names.
-        The graph is frozen: the same file is parsed once per process.
+    One node per live term, with ``name`` and ``aspect``; edges point from a term to its parents.
+    The graph's attributes: ``alt_ids`` (id of a merged term: id that took it over), ``obsolete``
+    (id of a withdrawn term: name), ``hierarchy`` (the graph of the edges that annotation follows).
+    It is frozen: the same file is parsed once per process.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not GO: no terms, a term without id or of no aspect, or a
-        parent that is not defined.
+    FileNotFoundError, ValueError
+        If there is no such file; if it is not GO: no terms, a term without id or of no aspect,
+        or a parent that is not defined.
     """
     path = dataset_file("go-basic.obo") if path is None else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"read_ontology(): there is no Gene Ontology file {path}.")
     status = path.stat()
-    return _parse(str(path.absolute()), status.st_mtime_ns, status.st_size)
+    return _parse(path.absolute(), status.st_mtime_ns, status.st_size)
 
 
 def dataset_file(name: str) -> Path:
     """Return the path of one of the chapter's files, such as ``"train_terms.tsv.zip"``.
 
-    It is ``assets("proteins/datasets/...")``. In a folder named by ``DLFB_ASSETS`` the files of
-    a CAFA competition may also lie as they were unpacked, under ``Train/`` and without ``.zip``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
+    It is ``assets("proteins/datasets/...")``, or in a folder that ``DLFB_ASSETS`` names what a
+    CAFA competition calls ``Train/train_terms.tsv``. FileNotFoundError if there is neither.
     """
     asked = Path(assets(f"proteins/datasets/{name}"))
-    places = [asked]
-    if own := os.environ.get("DLFB_ASSETS"):
-        folders = [
-            Path(own).expanduser().absolute() / f for f in ("proteins/datasets", "Train", "")
-        ]
-        places += [f / n for f in folders for n in (name, name.removesuffix(".zip"))]
-    for place in places:
+    own = Path(os.environ.get("DLFB_ASSETS", "")).expanduser()
+    for place in (asked, own.absolute() / "Train" / name.removesuffix(".zip")):
         if place.is_file():
             return place
     raise FileNotFoundError(
@@ -82,23 +60,18 @@ def dataset_file(name: str) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _parse(path: str, mtime_ns: int, size: int) -> nx.MultiDiGraph:
+def _parse(path: Path, mtime_ns: int, size: int) -> nx.MultiDiGraph:
     # Imported here: only a reader of OBO files waits for the parser.
     import obonet
 
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    terms = ["\n" + stanza.split("\n[")[0] for stanza in text.split("[Term]\n")[1:]]
-    if not terms:
-        raise ValueError(
-            f"{path}: the file has no [Term], so it is no ontology in OBO format (it begins with "
-            f"{text.strip()[:40]!r}). Get go-basic.obo again."
-        )
-    if nameless := [stanza for stanza in terms if "\nid: " not in stanza]:
-        raise ValueError(f"{path}: a term has no id: {nameless[0].strip()[:80]!r}.")
     try:
         graph = obonet.read_obo(path, ignore_obsolete=False)
-    except ValueError as error:
-        raise ValueError(f"{path} could not be read as OBO: {error}") from error
+        if not graph:
+            raise ValueError("the file has no [Term]")
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no ontology in OBO format, or damaged ({error!r}). Get go-basic.obo again."
+        ) from error
     obsolete, alt_ids = {}, {}
     for term, node in graph.nodes(data=True):
         if not node:
@@ -108,35 +81,34 @@ def _parse(path: str, mtime_ns: int, size: int) -> nx.MultiDiGraph:
         if node.get("is_obsolete") == "true":
             obsolete[term] = node["name"]
             continue
-        if node.get("namespace") not in _ASPECT_OF_NAMESPACE:
-            namespace = node.get("namespace")
+        namespace = node.get("namespace")
+        if namespace not in _ASPECT_OF_NAMESPACE:
             raise ValueError(f"{path}: {term} has the namespace {namespace!r}, which GO lacks.")
-        node["aspect"] = _ASPECT_OF_NAMESPACE[node["namespace"]]
+        node["aspect"] = _ASPECT_OF_NAMESPACE[namespace]
         alt_ids.update(dict.fromkeys(node.get("alt_id", ()), term))
     graph.remove_nodes_from(obsolete)
-    _cut_circles(graph, Path(path).name)
     # A live term keeps its own id even where another claims it as an alternative.
     graph.graph["alt_ids"] = {old: new for old, new in alt_ids.items() if old not in graph}
     graph.graph["obsolete"] = {t: name for t, name in obsolete.items() if t not in alt_ids}
+    graph.graph["hierarchy"] = _hierarchy(graph, path.name)
     return nx.freeze(graph)
 
 
-def _cut_circles(graph: nx.MultiDiGraph, name: str) -> None:
-    """Leave out edges that make a term its own ancestor, as a release of GO has had, and say so."""
-    aspect = dict(graph.nodes(data="aspect"))
-    edges = graph.edges(keys=True)
-    followed = nx.DiGraph(
-        (child, parent) for child, parent, relation in edges
-        if relation in RELATIONS and aspect[child] == aspect[parent]
-    )  # fmt: skip
-    while not nx.is_directed_acyclic_graph(followed):
-        circle = nx.find_cycle(followed)
+def _hierarchy(graph: nx.MultiDiGraph, name: str) -> nx.DiGraph:
+    """Return the edges to follow, without those that close a circle, as a release of GO had."""
+    aspect, hierarchy = graph.nodes(data="aspect"), nx.DiGraph()
+    hierarchy.add_nodes_from(graph)
+    for child, parent, relation in graph.edges(keys=True):
+        if relation in RELATIONS and aspect[child] == aspect[parent]:
+            hierarchy.add_edge(child, parent)
+    while not nx.is_directed_acyclic_graph(hierarchy):
+        circle = nx.find_cycle(hierarchy)
         # is_a says what a term is, so an edge that is part_of only goes first.
         child, parent = next((e for e in circle if "is_a" not in graph.adj[e[0]][e[1]]), circle[-1])
         chain = " -> ".join(term for term, _ in [*circle, circle[0]])
         print(f"{name}: {chain} is a circle; that {parent} is above {child} is left out.")
-        followed.remove_edge(child, parent)
-        graph.remove_edges_from([(child, parent, relation) for relation in RELATIONS])
+        hierarchy.remove_edge(child, parent)
+    return hierarchy
 
 
 def data_version(graph: nx.MultiDiGraph) -> str:
@@ -145,10 +117,7 @@ def data_version(graph: nx.MultiDiGraph) -> str:
 
 
 def descriptions(graph: nx.MultiDiGraph) -> pd.DataFrame:
-    """Return the live terms as a table with columns term, description, aspect, sorted by term.
-
-    A term whose name the file does not give is described by its id.
-    """
+    """Return the live terms as a table: columns term, description (or id), aspect; by term."""
     rows = sorted((term, node["name"], node["aspect"]) for term, node in graph.nodes(data=True))
     return pd.DataFrame(rows, columns=["term", "description", "aspect"])
 
@@ -156,52 +125,22 @@ def descriptions(graph: nx.MultiDiGraph) -> pd.DataFrame:
 def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
     """Return all ancestors of a term over is_a and part_of within its aspect, without itself.
 
-    The id of a merged term counts as the term that took it over.
-
-    Raises
-    ------
-    KeyError
-        If the ontology has no such term, or has withdrawn it.
+    The id of a merged term counts as the term that took it over. KeyError if the ontology has no
+    such term, or has withdrawn it.
     """
-    (start,), (kind,) = resolve([term], graph)
-    if start not in graph:
+    (current,), (kind,) = resolve([term], graph)
+    if current not in graph:
         raise KeyError(f"ancestors(): {term!r} is {kind} in GO {data_version(graph)}.")
-    found, to_visit = set(), [start]
-    while to_visit:
-        for parent in set(parents(graph, to_visit.pop())) - found:
-            found.add(parent)
-            to_visit.append(parent)
-    return found
-
-
-def parents(graph: nx.MultiDiGraph, term: str) -> list[str]:
-    """Return the terms that a live term points to by is_a or part_of within its aspect."""
-    aspect = graph.nodes[term]["aspect"]
-    return [
-        parent
-        for parent, relations in graph.adj[term].items()
-        if graph.nodes[parent]["aspect"] == aspect and any(r in relations for r in RELATIONS)
-    ]
+    return nx.descendants(graph.graph["hierarchy"], current)
 
 
 def propagate(
     terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None, verbose: bool = True
 ) -> pd.DataFrame:
-    """Add to each protein's terms all their ancestors.
+    """Add to each protein's terms (columns EntryID and term) all their ancestors.
 
-    Parameters
-    ----------
-    terms : DataFrame
-        Columns EntryID and term; others are ignored (the aspect is the ontology's).
-    graph : networkx.MultiDiGraph, optional
-        From :func:`read_ontology`; default: the edition's.
-    verbose : bool
-        Print a line for each kind of row that was mapped or dropped.
-
-    Returns
-    -------
-    DataFrame
-        Columns EntryID, term, aspect: each pair once, sorted by EntryID and term.
+    Returns columns EntryID, term, aspect: each pair once, sorted. `graph` is the edition's if not
+    given; `verbose` prints a line for each kind of row that was mapped or dropped.
     """
     if not {"EntryID", "term"} <= set(terms.columns):
         raise ValueError(f"propagate(): wanted are EntryID and term, not {list(terms.columns)}.")
@@ -209,11 +148,19 @@ def propagate(
         if (empty := terms[column].isna().to_numpy()).any():
             raise ValueError(f"The column {column!r} is empty in row {int(empty.argmax())}.")
     graph = read_ontology() if graph is None else graph
-    pairs = terms[["EntryID", "term"]].astype("str")
-    given = pairs["term"].unique()
+    pairs = terms[["EntryID", "term"]].astype("str").rename(columns={"term": "given"})
+    given = pairs["given"].unique()
     current, kinds = resolve(given, graph)
-    if verbose:
-        _report(given, kinds, pairs["term"], data_version(graph))
+    fates = {
+        "merged": "mapped: old ids of terms that {} merged into others",
+        "obsolete": "dropped: terms that are obsolete in {}",
+        "unknown": "dropped: ids that {} does not know",
+    }
+    for kind, fate in fates.items():
+        ids = given[kinds == kind]
+        if verbose and len(ids):
+            rows, fate = pairs["given"].isin(ids).sum(), fate.format(data_version(graph))
+            print(f"{rows:,} rows {fate}, the first {min(ids)}")
     implied = [
         (old, term, graph.nodes[term]["aspect"])
         for old, new in zip(given, current, strict=True)
@@ -221,40 +168,24 @@ def propagate(
         for term in [new, *ancestors(graph, new)]
     ]
     lines = pd.DataFrame(implied, columns=["given", "term", "aspect"], dtype="str")
-    all_pairs = pairs.rename(columns={"term": "given"}).merge(lines, on="given")
-    all_pairs = all_pairs[["EntryID", "term", "aspect"]].drop_duplicates(["EntryID", "term"])
-    return all_pairs.sort_values(["EntryID", "term"], ignore_index=True)
+    found = pairs.merge(lines, on="given").drop(columns="given")
+    return found.drop_duplicates().sort_values(["EntryID", "term"], ignore_index=True)
 
 
 def resolve(terms: Iterable[str], graph: nx.MultiDiGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Say what became of each of N GO ids in an ontology's release.
+    """Say what became of each of N GO ids in an ontology's release: two arrays of str, (N,).
 
-    Returns
-    -------
-    current : array of str, shape (N,)
-        The id to use now; a withdrawn or unknown id stays as it is.
-    kind : array of str, shape (N,)
-        ``"live"``, ``"merged"`` (into another term), ``"obsolete"`` or ``"unknown"``.
+    The id to use now (a withdrawn or unknown one stays as it is), and its kind: ``"live"``,
+    ``"merged"`` into another term, ``"obsolete"`` or ``"unknown"``.
     """
-    terms, alt_ids = list(terms), graph.graph["alt_ids"]
-    current = [alt_ids.get(term, term) for term in terms]
-    kinds = [
-        "live" if term in graph
-        else "merged" if term in alt_ids
-        else "obsolete" if term in graph.graph["obsolete"]
-        else "unknown"
-        for term in terms
-    ]  # fmt: skip
-    return np.array(current, dtype=object), np.array(kinds, dtype=object)
+    alt_ids, obsolete = graph.graph["alt_ids"], graph.graph["obsolete"]
 
+    def fate(term: str) -> tuple[str, str]:
+        if term in graph:
+            return term, "live"
+        if term in alt_ids:
+            return alt_ids[term], "merged"
+        return term, "obsolete" if term in obsolete else "unknown"
 
-def _report(ids: np.ndarray, kinds: np.ndarray, rows: pd.Series, release: str) -> None:
-    fates = {
-        "merged": f"mapped: old ids of terms that {release} merged into others",
-        "obsolete": f"dropped: terms that are obsolete in {release}",
-        "unknown": f"dropped: ids that {release} does not know",
-    }
-    for kind, fate in fates.items():
-        if (kinds == kind).any():
-            of_kind = ids[kinds == kind]
-            print(f"{rows.isin(of_kind).sum():,} rows {fate}, the first {min(of_kind)}")
+    fates = np.array([fate(term) for term in terms], dtype=object).reshape(-1, 2)
+    return fates[:, 0], fates[:, 1]

@@ -25,31 +25,24 @@ def split_proteins(
 ) -> dict[str, pd.DataFrame]:
     """Divide proteins at random into those to learn from, to choose by, and to judge by.
 
-    Proteins of one sequence go to one split: nothing could be learned from
-    having seen the other. Sizes are as near to `fractions` as such groups allow.
+    Proteins of one sequence go to one split: nothing could be learned from having seen the
+    other. Sizes are as near to `fractions` as such groups allow.
 
     Parameters
     ----------
     table : DataFrame
         Columns EntryID and Sequence, and any others.
-    fractions : (float, float, float)
-        Shares of train, valid and test; they sum to one.
-    seed : int
-        The same ids, sequences and seed give the same splits, whatever the
-        order of the rows and the process's hash seed.
+    fractions, seed : (float, float, float), int
+        Shares of train, valid and test. The same ids, sequences and seed give the same splits,
+        whatever the order of the rows and the process's hash seed.
     groups : mapping or Series, optional
         What else keeps proteins together, such as their cluster: a value for each EntryID.
 
     Returns
     -------
     dict of DataFrame
-        ``"train"``, ``"valid"``, ``"test"``: the rows, sorted by EntryID.
-
-    Raises
-    ------
-    ValueError
-        If an id occurs twice, an id, sequence or group is missing, or `fractions` are not
-        three shares of one.
+        ``"train"``, ``"valid"``, ``"test"``: the rows, sorted by EntryID. ValueError if an id
+        occurs twice, an id, sequence or group is missing, or the shares do not sum to one.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
@@ -57,18 +50,21 @@ def split_proteins(
             f"split_proteins(): fractions={fractions!r} should be three numbers, none of them "
             "negative, that sum to one, such as (0.6, 0.2, 0.2)."
         )
-    for column in ("EntryID", "Sequence"):
-        if column not in table:
-            raise ValueError(f"split_proteins(): the table has no column {column!r}.")
-        if (empty := table[column].isna().to_numpy()).any():
-            row = int(empty.argmax())
+    lacking = {"EntryID", "Sequence"} - set(table.columns)
+    if lacking:
+        raise ValueError(f"split_proteins(): the table has no column {min(lacking)!r}.")
+    ids = table["EntryID"]
+    for what, bad in {
+        "no EntryID": ids.isna(),
+        "no Sequence": table["Sequence"].isna(),
+        "the EntryID of an earlier row": ids.duplicated(),
+        "no group": ids.isna() if groups is None else ids.map(groups).isna(),
+    }.items():
+        if bad.any():
             raise ValueError(
-                f"split_proteins(): {column} is missing in {empty.sum():,} rows, first in row "
-                f"{row} (EntryID {table['EntryID'].iloc[row]!r}). Fill it in or drop the row."
+                f"split_proteins(): {bad.sum():,} rows have {what}, first row "
+                f"{bad.to_numpy().argmax()} (EntryID {ids[bad].iloc[0]!r}). Fill in or drop them."
             )
-    again = table["EntryID"][table["EntryID"].duplicated()]
-    if len(again):
-        raise ValueError(f"split_proteins(): the table has the protein {again.iloc[0]!r} twice.")
     table = table.sort_values("EntryID", ignore_index=True)
     group_of_row = _groups(table, groups)
     sizes = np.bincount(group_of_row)
@@ -94,13 +90,8 @@ def split_proteins(
 class Split:
     """The proteins of one split, ready for training.
 
-    Attributes
-    ----------
-    embeddings : array, shape (N, D), float32
-    targets : array, shape (N, T), float32
-        1 where protein n has term t, else 0; NaN where that is not known.
-    ids : array of str, shape (N,)
-    terms : array of str, shape (T,)
+    Float32 `embeddings` (N, D) and `targets` (N, T), which are 1 where protein n has term t, 0
+    where not, NaN where that is not known; `ids` (N,) and `terms` (T,), arrays of str.
     """
 
     embeddings: np.ndarray
@@ -120,20 +111,11 @@ class Split:
         """Return the number of proteins."""
         return len(self.ids)
 
-    def __fingerprint__(self) -> tuple:
-        """Return all that the split holds, for `restorable`."""
-        return self.embeddings, self.targets, self.ids, self.terms
-
-    def shuffle(self, seed: int) -> "Split":
-        """Return the same proteins in an order drawn with `seed`, all of them shuffled at once."""
-        order = np.random.default_rng(seed).permutation(len(self))
-        return Split(self.embeddings[order], self.targets[order], self.ids[order], self.terms)
-
-    def batch(self, size: int, drop_remainder: bool = False) -> "Batches":
-        """Return batches of `size` proteins; the last is smaller unless it is dropped."""
+    def batch(self, size: int) -> "Batches":
+        """Return batches of `size` proteins; the last may be smaller."""
         if size < 1:
             raise ValueError(f"batch({size}): a batch has one protein at least.")
-        return Batches(self, size, drop_remainder)
+        return Batches(self, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,15 +124,12 @@ class Batches:
 
     split: Split
     size: int
-    drop_remainder: bool = False
 
     def as_numpy_iterator(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield ``{"embedding": (size, D), "target": (size, T)}``, in the split's order."""
         for start in range(0, len(self.split), self.size):
             rows = slice(start, start + self.size)
-            embedding, target = self.split.embeddings[rows], self.split.targets[rows]
-            if len(target) == self.size or not self.drop_remainder:
-                yield {"embedding": embedding, "target": target}
+            yield {"embedding": self.split.embeddings[rows], "target": self.split.targets[rows]}
 
 
 def build_dataset(
@@ -162,9 +141,8 @@ def build_dataset(
     Parameters
     ----------
     store_file_prefix : str, optional
-        Where :func:`store_sequence_embeddings` put them, without the split's name: ``_train``,
-        ``_valid`` and ``_test`` are appended. Default: the chapter's own,
-        ``assets("proteins/datasets/protein_dataset")``.
+        Where :func:`store_sequence_embeddings` put them, without the split's name (``_train``,
+        ``_valid``, ``_test``); by default ``assets("proteins/datasets/protein_dataset")``.
     model_checkpoint : str
         The language model that the embeddings were made with.
 
@@ -172,14 +150,8 @@ def build_dataset(
     -------
     dict of Split
         ``"train"``, ``"valid"``, ``"test"``. Targets are all columns but EntryID, Sequence,
-        Length and the embeddings.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the embeddings of a split were not stored.
-    ValueError
-        If what was stored has no embeddings, or other terms in one split than in another.
+        Length and the embeddings. FileNotFoundError or ValueError if the embeddings of a split
+        were not stored, or its terms are not those of the train split.
     """
     if store_file_prefix is None:
         store_file_prefix = assets("proteins/datasets/protein_dataset")
@@ -194,12 +166,10 @@ def build_dataset(
                 f"{model_checkpoint} at {prefix}. Page 06_cafa_dataset makes them: run it, or call "
                 f"store_sequence_embeddings(...) with this prefix and this model. ({error})"
             ) from error
-        splits[name] = _as_split(table, f"build_dataset(): the {name} split stored at {prefix}")
-        if not np.array_equal(splits[name].terms, splits["train"].terms):
-            raise ValueError(
-                f"build_dataset(): the {name} split stored at {prefix} has other terms than the "
-                "train split, so they are of different tables. Store all three anew."
-            )
+        what = f"build_dataset(): the {name} split stored at {prefix}"
+        splits[name] = _as_split(table, what)
+        if list(splits[name].terms) != list(splits["train"].terms):
+            raise ValueError(f"{what} has other terms than the train split. Store all three anew.")
     return splits
 
 
@@ -209,11 +179,6 @@ def _groups(table: pd.DataFrame, groups) -> np.ndarray:
     if groups is None:
         return sequences
     found = table["EntryID"].map(groups)
-    if found.isna().any():
-        raise ValueError(
-            f"split_proteins(): {found.isna().sum():,} proteins have no group, first "
-            f"{table['EntryID'][found.isna()].iloc[0]}."
-        )
     # A sequence ties two groups together, and they the next ones.
     links = nx.Graph(zip(sequences, "group " + found.astype("str"), strict=True))
     parts = enumerate(nx.connected_components(links))
