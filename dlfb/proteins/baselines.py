@@ -17,21 +17,15 @@ from dlfb.proteins.sequences import AMINO_ACIDS, clean_sequence
 def coin_flip(targets, seed: int = 42):
     """Guess each function of each protein by tossing a fair coin.
 
-    Parameters
-    ----------
-    targets : array or DataFrame of shape (N, T)
-        Only its shape, and the labels of a frame, are used.
-    seed : int
-        The same seed gives the same guesses.
+    Of `targets` (N, T) only the shape, and the labels of a frame, are used.
     """
     return _like(targets, np.random.default_rng(seed).integers(0, 2, size=np.shape(targets)))
 
 
 def proportional_guess(train_targets, targets, seed: int = 42):
-    """Guess each function as often as proteins of the training set have it.
+    """Guess each function as often as proteins of the training set have it: 0 or 1.
 
-    Parameters as for :func:`term_frequency`, whose frequencies are the probabilities of a 1. The
-    same seed gives the same guesses.
+    Parameters as for :func:`term_frequency`, whose frequencies are the probabilities of a 1.
     """
     frequency = term_frequency(train_targets, targets)
     draws = np.random.default_rng(seed).random(frequency.shape)
@@ -50,11 +44,6 @@ def term_frequency(train_targets, targets):
     targets : int, array or DataFrame of shape (N, T)
         For how many proteins, N, or the matrix to make guesses for, of which only the shape
         and the labels are used.
-
-    Raises
-    ------
-    ValueError
-        If the training set is empty, or its functions are not those of `targets`.
 
     References
     ----------
@@ -84,19 +73,13 @@ def term_frequency(train_targets, targets):
 def composition_features(sequences: Iterable[str]) -> np.ndarray:
     """Count amino acids: what can be told from a protein without a language model.
 
-    Parameters
-    ----------
-    sequences : iterable of N str
-        Protein sequences.
-
     Returns
     -------
     array of shape (N, 21), float32
         The share of each of the twenty amino acids among all residues, in the order of
-        ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B,
-        Z and X count as residues but have no column, so that the shares of a sequence that
-        holds them sum to less than 1. A network learns from these columns only once they are
-        brought to one scale, as by scikit-learn's ``StandardScaler``.
+        ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B, Z
+        and X count as residues but have no column. A network learns from these columns only
+        once they are brought to one scale, as by scikit-learn's ``StandardScaler``.
 
     Raises
     ------

@@ -27,10 +27,9 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
 
     Parameters
     ----------
-    targets : array or DataFrame of shape (N, T)
-        Truth: 1 where the protein has the term, 0 where not, NaN where that is unknown.
-    probs : array or DataFrame of shape (N, T)
-        Predicted scores. Only their order matters to ``auprc`` and ``auroc``.
+    targets, probs : array or DataFrame of shape (N, T)
+        Truth as 0, 1 or NaN (unknown), and scores, of which only the order matters to ``auprc``
+        and ``auroc``.
     threshold : float
         A term counts as predicted where its score is at least this.
     undefined : float or "book"
@@ -40,10 +39,10 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
     Returns
     -------
     DataFrame of N rows
-        ``accuracy`` over the known cells; ``recall``, NaN where no term is true; ``precision``,
-        NaN where none is predicted; ``auprc`` (average precision), NaN where none is true;
-        ``auroc``, NaN where none is true or all are; ``positives``, the number of true terms.
-        Its index is that of the frame passed. A row without a known cell is NaN throughout.
+        ``accuracy`` over the known cells; ``recall`` and ``auprc`` (average precision), NaN where
+        no term is true; ``precision``, NaN where none is predicted; ``auroc``, NaN where none is
+        true or all are; ``positives``, the number of true terms. Its index is that of the frame
+        passed. A row without a known cell is NaN throughout.
 
     Raises
     ------
@@ -78,15 +77,10 @@ def bootstrap_interval(values, repeats=1000, level=0.95, seed=42) -> tuple[float
     ----------
     values : array or Series of shape (N,)
         One number for each protein or term, such as a column of :func:`per_protein_metrics`, or
-        the difference of two such columns. NaN is left out.
+        the difference of two such columns. NaN is left out; (NaN, NaN) if nothing is left.
     repeats, level, seed : int, float, int
-        How often N rows are drawn anew, with replacement; the share of the means drawn that the
-        interval holds; and the seed of the draws.
-
-    Returns
-    -------
-    (low, high)
-        NaN where no value is defined.
+        How often N rows are drawn anew, with replacement; the share of the means drawn that lies
+        between the two numbers returned; and the seed of the draws.
     """
     values = np.asarray(values, float)
     if not (repeats >= 1 and 0 < level < 1 and values.ndim == 1):
@@ -127,17 +121,17 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
         only; ``recall``, the mean over all; ``f``, the harmonic mean of the two; ``remaining`` and
         ``misinformation``, mean weight of true terms missed and of predicted terms not true;
         ``s``, the length of that pair as a vector.
-
-    Raises
-    ------
-    ValueError
-        If no protein has a true term, or weights or thresholds do not fit.
     """
     targets, probs, _, columns = _aligned(targets, probs)
-    weights = _checked_weights(weights, columns, targets.shape[1])
+    if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
+        weights = weights.reindex(columns)
+    weights = np.ones(len(columns)) if weights is None else np.asarray(weights, float)
+    if weights.shape != columns.shape or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(
+            f"cafa_curve: weights must be {len(columns)} finite numbers, none negative, one for "
+            f"each term, but their shape is {weights.shape}, and {np.isnan(weights).sum()} are NaN."
+        )
     taus = np.arange(0.01, 1, 0.01) if thresholds is None else np.asarray(thresholds, float)
-    if taus.ndim != 1 or len(taus) == 0 or (np.diff(taus) <= 0).any():
-        raise ValueError("cafa_curve: thresholds must be ascending numbers, at least one.")
     sums, proteins = np.zeros((len(taus), 5)), 0
     for _, truth, known, scores in _chunks(targets, probs):
         annotated = truth.any(axis=1)
@@ -237,13 +231,11 @@ def _chunks(targets, probs) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.
 def _aligned(targets, probs) -> tuple[np.ndarray, np.ndarray, pd.Index, pd.Index]:
     """Return truth and scores as arrays (N, T), and the labels of their rows and columns."""
     frames = [x for x in (targets, probs) if isinstance(x, pd.DataFrame)]
-    if len(frames) == 2:
-        for kind, one, other in zip(("rows", "columns"), *(x.axes for x in frames), strict=True):
-            if not one.equals(other):
-                raise ValueError(
-                    f"The {kind} of targets and probs have different names or another order. Bring "
-                    "one into the order of the other, as with probs.reindex_like(targets)."
-                )
+    if len(frames) == 2 and not all(map(pd.Index.equals, frames[0].axes, frames[1].axes)):
+        raise ValueError(
+            "The rows or columns of targets and probs have different names or another order. Bring "
+            "one into the order of the other, as with probs.reindex_like(targets)."
+        )
     targets, probs = np.asarray(targets), np.asarray(probs)
     if targets.ndim != 2 or targets.shape != probs.shape:
         raise ValueError(
@@ -252,21 +244,6 @@ def _aligned(targets, probs) -> tuple[np.ndarray, np.ndarray, pd.Index, pd.Index
         )
     rows, columns = frames[0].axes if frames else map(pd.RangeIndex, targets.shape)
     return targets, probs, rows, columns
-
-
-def _checked_weights(weights, columns: pd.Index, width: int) -> np.ndarray:
-    """Return the weight of each column as (T,) float64."""
-    if weights is None:
-        return np.ones(width)
-    if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
-        weights = weights.reindex(columns)
-    weights = np.asarray(weights, float)
-    if weights.shape != (width,) or not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(
-            f"weights must be {width} finite numbers, none negative, one for each term, but are of "
-            f"shape {weights.shape} and lack a value for {np.isnan(weights).sum()} of the terms."
-        )
-    return weights
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

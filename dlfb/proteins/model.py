@@ -1,9 +1,4 @@
-"""The network of the chapter: from a protein's vector to its functions (notebook 07).
-
-References
-----------
-Ravarani & Latysheva, *Deep Learning for Biology*, O'Reilly 2025, chapter 2.
-"""
+"""The network of the chapter: from a protein's vector to its functions (notebook 07)."""
 
 import flax.linen as nn
 import jax
@@ -12,18 +7,11 @@ from flax.training.train_state import TrainState
 
 
 class Model(nn.Module):
-    """A small multilayer perceptron with one output for each function.
+    """A multilayer perceptron with one output for each of `num_targets` functions, T.
 
-    Attributes
-    ----------
-    num_targets : int
-        Number of functions, T.
-    dim : int
-        Width of the second hidden layer; the first is twice as wide.
-    dropout : float
-        Share of each hidden layer's units left out at random in a training step, from 0 to 1.
-        It acts only where a key named "dropout" is passed, as :func:`dlfb.proteins.train.train`
-        does; predictions use all units.
+    `dim` is the width of the second hidden layer; the first is twice as wide. `dropout` is the
+    share of each hidden layer's units left out at random in a training step. It acts only where
+    a key named "dropout" is passed, as :func:`dlfb.proteins.train.train` does.
     """
 
     num_targets: int
@@ -32,18 +20,10 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return a logit for each protein and function.
+        """Return a logit for each protein and function: (..., D) -> (..., T).
 
-        Parameters
-        ----------
-        x : array of shape (..., D)
-            Embeddings of proteins.
-
-        Returns
-        -------
-        array of shape (..., T)
-            Any real number; the sigmoid of it is a probability. Functions are judged
-            independently, as one protein may have several.
+        The sigmoid of it is a probability. Functions are judged independently, as one protein
+        may have several.
         """
         thinned = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
         x = thinned(nn.gelu(nn.Dense(2 * self.dim)(x)))  # (..., D) -> (..., 512)
@@ -63,11 +43,6 @@ class Model(nn.Module):
             Any embeddings; only their width D is used.
         tx : optax.GradientTransformation
             The optimiser, such as ``optax.adam(0.001)``.
-
-        Returns
-        -------
-        flax.training.train_state.TrainState
-            With ``apply_fn``, ``params``, the optimiser's own state, and ``step`` 0.
         """
         variables = _drawn_weights(self, rng, dummy_input)
         return TrainState.create(apply_fn=self.apply, params=variables["params"], tx=tx)

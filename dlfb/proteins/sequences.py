@@ -1,9 +1,8 @@
 """Protein sequences: the alphabet, one-hot encoding, and FASTA files (notebook 02).
 
-The letters that a sequence may hold are those of the IUPAC one-letter code:
-the twenty amino acids that the genetic code names, and five more that real
-files contain (``U`` selenocysteine, ``O`` pyrrolysine, ``B`` D or N, ``Z`` E or
-Q, ``X`` unknown).
+The letters are those of the IUPAC one-letter code: the twenty amino acids that the genetic code
+names, and five more that real files contain (``U`` selenocysteine, ``O`` pyrrolysine, ``B`` D or
+N, ``Z`` E or Q, ``X`` unknown).
 """
 
 import gzip
@@ -47,8 +46,7 @@ CLASS_COLORS: dict[str, str] = {
     SPECIAL_TOKENS: "#999999",
 }
 
-#: Human insulin's precursor (UniProt P01308), 110 residues: signal peptide, B chain, C peptide,
-#: A chain.
+#: Human insulin's precursor (UniProt P01308): signal peptide, B chain, C peptide, A chain.
 INSULIN = (
     "MALWMRLLPLLALLALWGPDPAAAFVNQHLCGSHLVEALYLVCGERGFFYTPKTRREAED"
     "LQVGQVELGGGPGAGSLQPLALEGSLQKRGIVEQCCTSICSLYQLENYCN"
@@ -64,34 +62,16 @@ _HINTS = {
 
 
 def amino_acid_class(token: str) -> str:
-    """Return the class of an amino acid or of any other token of a vocabulary.
-
-    That is a key of `AMINO_ACID_CLASSES`, or ``"special tokens"`` for everything else.
-    """
+    """Return a key of `AMINO_ACID_CLASSES`, ``"special tokens"`` for what is no amino acid."""
     return _CLASS_OF.get(token, SPECIAL_TOKENS)
 
 
 def clean_sequence(sequence: str, name: str = "sequence") -> str:
-    """Return a sequence in upper case, without white space and final stop.
+    """Return a sequence in upper case, without white space and one final stop (``*``).
 
-    Parameters
-    ----------
-    sequence : str
-        One-letter codes in either case. White space may be anywhere, and one ``*`` at
-        the end, as in files translated from DNA.
-    name : str
-        What to call the sequence in an error.
-
-    Returns
-    -------
-    str
-        Letters of the twenty amino acids and of ``U O B Z X`` only, at least one.
-
-    Raises
-    ------
-    ValueError
-        If another letter occurs (the message gives the record, the position
-        counted from 1 without white space, and the letter) or nothing is left.
+    What is left are letters of the twenty amino acids and of ``U O B Z X``, at least one. Else it
+    is a ValueError that says `name`, the letter, and its position counted from 1 without white
+    space.
     """
     if not isinstance(sequence, str):
         raise ValueError(
@@ -99,19 +79,15 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
             f"{type(sequence).__name__} ({sequence!r:.40})."
         )
     letters = "".join(sequence.split()).removesuffix("*")
-    # Letters are judged one by one: upper() alone would turn some foreign ones (a dotless i,
-    # a sharp s) into amino acids.
-    cleaned = letters.upper() if letters.isascii() else letters
+    # upper() turns some foreign letters (a dotless i, a sharp s) into amino acids, and makes of
+    # one letter two: only ASCII is put in upper case.
+    cleaned = re.sub("[a-z]+", lambda found: found[0].upper(), letters)
     if not _ALLOWED.issuperset(cleaned):
-        position, letter = next(
-            (i, x)
-            for i, x in enumerate(letters, start=1)
-            if not x.isascii() or x.upper() not in _ALLOWED
-        )
+        position = next(i for i, letter in enumerate(cleaned) if letter not in _ALLOWED)
         raise ValueError(
-            f"{name}: the letter {letter!r} at position {position} is no amino acid. Allowed are "
-            f"{''.join(sorted(AMINO_ACIDS))} and {' '.join(RARE_LETTERS)}."
-            f"{_HINTS.get(letter.upper(), '')}"
+            f"{name}: the letter {letters[position]!r} at position {position + 1} is no amino "
+            f"acid. Allowed are {''.join(sorted(AMINO_ACIDS))} and {' '.join(RARE_LETTERS)}."
+            f"{_HINTS.get(cleaned[position], '')}"
         )
     if not cleaned:
         raise ValueError(f"{name}: the sequence is empty. Leave the record out or fill it in.")
@@ -119,36 +95,27 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
 
 
 def encode(sequence: str) -> list[int]:
-    """Return the place of each residue in `AMINO_ACIDS`: 0 to 19, or `RARE_INDEX`.
-
-    Examples
-    --------
-    >>> encode("MALWM")
-    [16, 12, 15, 19, 16]
-    """
+    """Return the place of each residue in `AMINO_ACIDS`: 0 to 19, or `RARE_INDEX`."""
     return [AMINO_ACID_TO_INDEX.get(letter, RARE_INDEX) for letter in clean_sequence(sequence)]
 
 
 def one_hot(sequence: str) -> np.ndarray:
-    """Return a sequence as rows of zeros with a single one.
+    """Return a sequence as rows of zeros with a single one: (L, 20), float32.
 
-    Shape (L, 20), float32, columns in the order of `AMINO_ACIDS`. The rare letters
-    ``U O B Z X`` get a row of zeros: none of the twenty is certain.
+    Columns are in the order of `AMINO_ACIDS`. The rare letters get a row of zeros.
     """
     # A 21st row of zeros serves the rare letters.
-    rows = np.eye(len(AMINO_ACIDS) + 1, len(AMINO_ACIDS), dtype=np.float32)
-    return rows[encode(sequence)]
+    return np.eye(len(AMINO_ACIDS) + 1, len(AMINO_ACIDS), dtype=np.float32)[encode(sequence)]
 
 
 def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tuple[str, str]]:
-    """Read a FASTA file one record at a time.
+    """Read a FASTA file, plain, gzip-compressed or zipped, one record at a time.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A plain, gzip-compressed or zipped file (told by its content, not by its name).
     on_error : {"stop", "skip"}
-        What to do with a record whose sequence is not one: refuse the file, or leave the
+        What to do with a record whose id or sequence is not one: refuse the file, or leave the
         record out with a warning that names it.
 
     Yields
@@ -159,11 +126,9 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is damaged, not FASTA, or holds no record; if a record has no id or (with
-        ``"stop"``) its sequence is not one. The message names the file and the record.
+    FileNotFoundError, ValueError
+        If there is no such file; if it is damaged, not FASTA, or holds no record. The message
+        names the file and the record.
     """
     # Imported here: Biopython is not needed for encoding.
     from Bio.SeqIO.FastaIO import SimpleFastaParser
@@ -179,11 +144,16 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
                 f"{first.strip()[:40]!r}. Is it another kind of file?"
             )
         for number, (title, sequence) in enumerate(SimpleFastaParser(chain([first], lines)), 1):
-            if not (title.strip() or sequence):
+            where = f"{path.name}, record {number}"
+            name, *_ = title.split() or [""]
+            if not (name or sequence):
                 continue  # an empty file, or a '>' at the end of one
+            if uniprot := re.fullmatch(r"(?:sp|tr)\|([^|]+)\|[^|]*", name):
+                name = uniprot[1]
             try:
-                name = _record_id(title, f"{path.name}, record {number}")
-                clean = clean_sequence(sequence, f"{path.name}, record {number} ({name})")
+                if not name:
+                    raise ValueError(f"{where}: this record has no id after its '>'.")
+                clean = clean_sequence(sequence, f"{where} ({name})")
             except ValueError as error:
                 if on_error == "stop":
                     raise
@@ -199,13 +169,8 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
 def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
     """Open a text file to read: plain, gzip-compressed, or the only file of a zip.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is damaged or cut off, also when that shows only later; if it is no text, or a
-        zip of more than one file (the hidden ones of a Mac are not counted).
+    FileNotFoundError if there is none. ValueError if it is damaged or cut off, also when that
+    shows only later; if it is no text, or a zip of more files (a Mac's hidden ones don't count).
     """
     path = Path(path)
     if not path.is_file():
@@ -234,11 +199,3 @@ def _unpacked(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
     if len(names) != 1:
         raise ValueError(f"{path.name}: a zip of one file is wanted, not of {len(names)}.")
     return io.BufferedReader(archive.open(names[0]))
-
-
-def _record_id(title: str, where: str) -> str:
-    words = title.split()
-    if not words:
-        raise ValueError(f"{where}: this record has no id after its '>'.")
-    fields = words[0].split("|")
-    return fields[1] if len(fields) == 3 and fields[0] in ("sp", "tr") and fields[1] else words[0]

@@ -23,14 +23,8 @@ from dlfb.utils.display import progress
 def train_step(state: TrainState, batch: dict, rng=None) -> tuple[TrainState, jax.Array]:
     """Take one step of the optimiser; return the state after it, and the loss before it.
 
-    Parameters
-    ----------
-    state : TrainState
-        The network's weights and the optimiser's state.
-    batch : dict
-        ``"embedding"`` (B, D) and ``"target"`` (B, T), float32.
-    rng : array, optional
-        Key that decides which units dropout leaves out; without one, none is left out.
+    `batch` holds ``"embedding"`` (B, D) and ``"target"`` (B, T), float32. `rng` is a key that
+    decides which units dropout leaves out; without one, none is left out.
     """
     rngs = None if rng is None else {"dropout": jax.random.fold_in(rng, state.step)}
 
@@ -50,22 +44,19 @@ def mean_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
-    """Score the network on a batch, or on a whole split taken as one batch.
-
-    Parameters as for :func:`train_step`.
+    """Score the network on a batch as in :func:`train_step`, or on a whole split.
 
     Returns
     -------
     dict
         ``loss``, the mean over all known cells, and ``accuracy``, ``recall``, ``precision``,
-        ``auprc`` and ``auroc``, means over the proteins for which they are defined.
-        Precision is defined where at least one term is predicted: ``coverage`` is the
-        share of such proteins.
+        ``auprc`` and ``auroc``, means over the proteins for which they are defined. ``coverage``
+        is the share of those with a predicted term, for which precision is defined.
 
     Raises
     ------
     FloatingPointError, ValueError
-        If the loss is no longer a finite number, as the weights or the embeddings are not.
+        If the loss is no finite number, as the weights or the embeddings are not.
     """
     logits, loss = _forward(state, batch)
     if not np.isfinite(loss):
@@ -102,8 +93,8 @@ def train(
     batch_size, num_steps, eval_every : int
         Proteins per step, steps in all, and steps between evaluations.
     seed : int
-        Decides in which order proteins are learnt from, and which units dropout leaves out.
-        The same seed gives the same bits on the same machine.
+        Decides the order of proteins, and which units dropout leaves out. The same seed gives
+        the same bits on the same machine.
     keep : {"best", "last"}
         Return the network of the evaluation with the highest auPRC on ``"valid"`` (its
         ``step`` says which), or the one after the last step.
@@ -113,11 +104,9 @@ def train(
 
     Returns
     -------
-    TrainState
-        The trained network.
-    dict of lists of dicts
-        The history: ``"train"`` has ``step`` and ``loss``, ``"valid"`` also the metrics of
-        :func:`eval_step`. Both losses are of the same weights, over all proteins.
+    TrainState, dict of lists of dicts
+        The trained network, and the history: ``"train"`` has ``step`` and ``loss``, ``"valid"``
+        also the metrics of :func:`eval_step`, both of the same weights, over all proteins.
 
     Raises
     ------
@@ -158,16 +147,8 @@ def train(
 def predict(state: TrainState, split) -> np.ndarray:
     """Return the probability of each function for each protein, (N, T), float32.
 
-    Parameters
-    ----------
-    state : TrainState
-        A trained network.
-    split : array of shape (N, D), or object with such ``.embeddings``
-
-    Raises
-    ------
-    ValueError
-        If the network was made for vectors of another width, or a vector is not finite.
+    `split` has ``.embeddings`` (N, D), or is such an array; it is a ValueError if they are of
+    another width than the network was made for, or not finite.
     """
     embeddings = jnp.asarray(getattr(split, "embeddings", split), jnp.float32)
     _check_embeddings(state, embeddings, "predict")
@@ -175,12 +156,9 @@ def predict(state: TrainState, split) -> np.ndarray:
 
 
 def calculate_per_target_metrics(logits, targets) -> pd.DataFrame:
-    """Score each protein of a batch, as :func:`dlfb.proteins.metrics.per_protein_metrics` does.
+    """Score each protein as :func:`dlfb.proteins.metrics.per_protein_metrics` does.
 
-    Parameters
-    ----------
-    logits, targets : array of shape (N, T)
-        What the network put out, before the sigmoid, and truth as 0, 1 or NaN.
+    Of shape (N, T): what the network put out before the sigmoid, and truth as 0, 1 or NaN.
     """
     return per_protein_metrics(np.asarray(targets), np.asarray(jax.nn.sigmoid(logits)))
 
@@ -188,12 +166,8 @@ def calculate_per_target_metrics(logits, targets) -> pd.DataFrame:
 def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
     """Score one protein: its five metrics, NaN where undefined.
 
-    Parameters
-    ----------
-    targets, probs : array of shape (T,)
-        Truth as 0, 1 or NaN, and predicted scores.
-    thresh : float
-        A function whose score is at least this counts as predicted.
+    `targets` (T,) are 0, 1 or NaN; a function whose score in `probs` (T,) is at least `thresh`
+    counts as predicted.
     """
     row = per_protein_metrics(np.asarray(targets)[None], np.asarray(probs)[None], thresh)
     return row[list(METRICS)].iloc[0].to_dict()
@@ -201,7 +175,6 @@ def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
 
 @jax.jit
 def _forward(state: TrainState, batch: dict) -> tuple[jax.Array, jax.Array]:
-    """Return the logits (N, T) and their mean loss."""
     logits = state.apply_fn({"params": state.params}, batch["embedding"])
     return logits, mean_loss(logits, batch["target"])
 
@@ -213,7 +186,6 @@ def _probabilities(state: TrainState, embeddings: jax.Array) -> jax.Array:
 
 @jax.jit
 def _take(data: dict, rows: jax.Array) -> dict:
-    """Return the rows of a data set that make up a batch."""
     return jax.tree.map(lambda array: array[rows], data)
 
 
@@ -259,8 +231,7 @@ def _check_embeddings(state: TrainState, embeddings, who: str) -> tuple[int, ...
     except ScopeParamShapeError as error:
         raise ValueError(
             f"{who}: the network was made for vectors of another width than these, which have "
-            f"{embeddings.shape[-1]} numbers each. Embed the proteins with the language model that "
-            "it was trained on, or train a network on these."
+            f"{embeddings.shape[-1]} numbers each. Use the language model that it was trained on."
         ) from error
     bad = ~np.isfinite(embeddings).all(axis=-1)
     if bad.any():

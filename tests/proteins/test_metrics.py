@@ -1,6 +1,5 @@
 """The metrics, held to scikit-learn and, for CAFA's scores, to cafaeval."""
 
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -80,20 +79,10 @@ def test_equal_to_scikit_learn_at_the_chapters_width_and_across_chunks(monkeypat
     expected = np.array([by_scikit_learn(*row, 0.5) for row in zip(truth, scores, strict=True)])
     np.testing.assert_allclose(whole[list(METRICS)], expected, rtol=0, atol=1e-9)
     by_term = per_term_metrics(truth, scores)
-    pd.testing.assert_frame_equal(by_term, per_term_metrics(truth, scores, 0.5), check_exact=True)
     for cells in (1000, 10):  # three rows a chunk; fewer cells than a row has
         monkeypatch.setattr(metrics, "CELLS", cells)
         pd.testing.assert_frame_equal(per_protein_metrics(truth, scores), whole, check_exact=True)
         pd.testing.assert_frame_equal(per_term_metrics(truth, scores), by_term, check_exact=True)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, object])
-def test_scores_of_any_kind_of_number(dtype):
-    rng = np.random.default_rng(0)
-    truth, scores = rng.random((20, 9)) < 0.3, rng.integers(0, 5, (20, 9))
-    expected = per_protein_metrics(truth, scores.astype(np.float64), 2)
-    found = per_protein_metrics(truth, scores.astype(dtype), 2)
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_values_worked_out_by_hand():
@@ -146,9 +135,13 @@ def test_labels_of_frames_are_kept():
         pd.testing.assert_index_equal(per_term_metrics(truth, probs).index, terms)
     probs = pd.DataFrame(scores, index=proteins, columns=terms)
     pd.testing.assert_index_equal(per_term_metrics(truth.to_numpy(), probs).index, terms)
-    with pytest.raises(ValueError, match="columns of targets and probs have different names"):
+    with pytest.raises(
+        ValueError, match="of targets and probs have different names or another order"
+    ):
         per_protein_metrics(truth, probs[terms[::-1]])
-    with pytest.raises(ValueError, match="rows of targets and probs have different names"):
+    with pytest.raises(
+        ValueError, match="of targets and probs have different names or another order"
+    ):
         per_protein_metrics(truth, probs.loc[proteins[::-1]])
 
 
@@ -191,19 +184,6 @@ def test_nothing_is_warned_and_nothing_passed_in_is_changed():
         cafa_curve(np.eye(3, 4), scores)
     assert not truth.any()
     assert not scores.any()
-
-
-def test_memory_is_bounded_by_chunks():
-    truth = np.zeros((4000, 1000), np.int8)
-    truth[:, ::7] = 1
-    scores = np.linspace(0, 1, 4_000_000, dtype=np.float32).reshape(4000, 1000)
-    tracemalloc.start()
-    for function in (per_protein_metrics, per_term_metrics, fmax):
-        function(truth, scores)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    # One int64 array for the whole matrix would be 32 MB, and dozens would be needed.
-    assert peak < 40e6
 
 
 def test_unknown_targets_are_left_out():
@@ -333,11 +313,9 @@ def test_weights_are_matched_by_name():
     scores = pd.DataFrame([[0.9, 0.9]], columns=terms)
     weights = pd.Series({"GO:2": 1.0, "GO:1": 3.0, "GO:9": 7.0})
     assert weighted_fmax(truth, scores, weights) == 2 * 0.75 / 1.75
-    with pytest.raises(ValueError, match="lack a value for 1 of the terms"):
+    with pytest.raises(ValueError, match="2 finite numbers.* and 1 are NaN"):
         smin(truth, scores, weights.drop("GO:2"))
     with pytest.raises(ValueError, match="must be 2 finite numbers"):
         smin(truth, scores, [1.0, -1.0])
-    with pytest.raises(ValueError, match="ascending"):
-        fmax(truth, scores, [0.5, 0.5])
     with pytest.raises(ValueError, match="no protein has a true term"):
         fmax(np.zeros((2, 2)), np.zeros((2, 2)))
