@@ -1,0 +1,49 @@
+"""Neighbours in the space of vectors: the same as by hand, nearest first, never oneself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dlfb.proteins.homology import transfer
+from dlfb.proteins.neighbours import nearest_neighbours
+
+RNG = np.random.default_rng(0)
+TARGETS = pd.DataFrame(RNG.normal(size=(30, 4)), index=[f"t{i}" for i in range(30)])
+QUERIES = pd.DataFrame(RNG.normal(size=(7, 4)), index=[f"q{i}" for i in range(7)])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_neighbours_are_those_found_by_hand(metric):
+    found = nearest_neighbours(QUERIES, TARGETS, k=3, metric=metric)
+    assert list(found["query"]) == list(np.repeat(QUERIES.index, 3))
+    x, y = QUERIES.to_numpy()[:, None], TARGETS.to_numpy()[None]
+    distances = np.linalg.norm(x - y, axis=-1)
+    cosines = (x * y).sum(-1) / np.linalg.norm(x, axis=-1) / np.linalg.norm(y, axis=-1)
+    expected = distances if metric == "euclidean" else 1 - cosines
+    order = expected.argsort(axis=1)[:, :3]
+    assert list(found["target"]) == list(TARGETS.index[order.ravel()])
+    by_hand = np.take_along_axis(expected, order, axis=1).ravel()
+    np.testing.assert_allclose(found["distance"], by_hand)
+    similar = 1 / (1 + by_hand) if metric == "euclidean" else np.maximum(1 - by_hand, 0)
+    np.testing.assert_allclose(found["similarity"], similar)
+
+
+def test_no_protein_is_its_own_neighbour():
+    found = nearest_neighbours(TARGETS, TARGETS, k=2)
+    assert (found["query"] != found["target"]).all()
+    assert (found["query"].value_counts() == 2).all()
+
+
+def test_all_targets_at_most_and_what_points_away_does_not_count():
+    found = nearest_neighbours(QUERIES, TARGETS, k=99)
+    assert len(found) == 7 * 30 and found["similarity"].min() == 0
+    annotation = pd.DataFrame(1, index=TARGETS.index, columns=["x"])
+    scores, has = transfer(found, annotation, QUERIES.index, weight="similarity")
+    np.testing.assert_allclose(scores, 1, rtol=1e-6)
+    assert has.all()
+
+
+def test_wrong_options_are_refused():
+    for options in ({"metric": "hamming"}, {"k": 0}):
+        with pytest.raises(ValueError, match="metric must be"):
+            nearest_neighbours(QUERIES, TARGETS, **options)
