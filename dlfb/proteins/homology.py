@@ -114,8 +114,8 @@ def transfer(
     if (source < 0).any():
         lost = hits["target"].iloc[int((source < 0).argmax())]
         raise ValueError(
-            f"transfer: the hits name the target {lost!r}, of which train has no annotation. Search "
-            "among the proteins of train, or leave out such hits."
+            f"transfer: the hits name the target {lost!r}, of which train has no annotation. "
+            "Search among the proteins of train, or leave out such hits."
         )
     weights = hits[weight].to_numpy(float)
     if not (weights >= 0).all():
