@@ -35,7 +35,8 @@ def proportional_guess(train_targets, targets, seed: int = 42):
 def term_frequency(train_targets, targets):
     """Score each function by the share of the training set that has it, where that is known.
 
-    All proteins get the same scores. The field calls this baseline "naive" [1]_.
+    All proteins get the same scores. The field calls this baseline "naive" (Radivojac et al.,
+    Nature Methods 2013).
 
     Parameters
     ----------
@@ -44,10 +45,6 @@ def term_frequency(train_targets, targets):
     targets : int, array or DataFrame of shape (N, T)
         For how many proteins, N, or the matrix to make guesses for, of which only the shape
         and the labels are used.
-
-    References
-    ----------
-    .. [1] Radivojac et al. Nature Methods 10, 221-227 (2013).
     """
     if np.ndim(train_targets) != 2 or len(train_targets) == 0:
         raise ValueError(

@@ -12,14 +12,12 @@ References
 .. [3] Jiang et al. Genome Biology 17, 184 (2016). (weighted Fmax)
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 METRICS = ("accuracy", "recall", "precision", "auprc", "auroc")
-CELLS = 1 << 18  # scored at a time, so that memory does not grow with the number of proteins
+ROWS = 512  # scored at a time, as ranking takes several times the memory of the matrix
 
 
 def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.DataFrame:
@@ -49,8 +47,8 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
     ValueError
         If shapes or labels differ, a target is not 0, 1 or NaN, or a score is not finite.
     """
-    targets, probs, rows, _ = _aligned(targets, probs)
-    return _scored(targets, probs, rows, threshold, undefined)
+    *cells, rows, _ = _aligned(targets, probs)
+    return _scored(*cells, rows, threshold, undefined)
 
 
 def per_term_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.DataFrame:
@@ -58,8 +56,8 @@ def per_term_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.Data
 
     As :func:`per_protein_metrics`, read by column: one row for each of the T terms.
     """
-    targets, probs, _, columns = _aligned(targets, probs)
-    return _scored(targets.T, probs.T, columns, threshold, undefined)
+    *cells, _, columns = _aligned(targets, probs)
+    return _scored(*(matrix.T for matrix in cells), columns, threshold, undefined)
 
 
 def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +120,7 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
         ``misinformation``, mean weight of true terms missed and of predicted terms not true;
         ``s``, the length of that pair as a vector.
     """
-    targets, probs, _, columns = _aligned(targets, probs)
+    truth, known, scores, _, columns = _aligned(targets, probs)
     if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
         weights = weights.reindex(columns)
     weights = np.ones(len(columns)) if weights is None else np.asarray(weights, float)
@@ -132,25 +130,23 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
             f"each term, but their shape is {weights.shape}, and {np.isnan(weights).sum()} are NaN."
         )
     taus = np.arange(0.01, 1, 0.01) if thresholds is None else np.asarray(thresholds, float)
-    sums, proteins = np.zeros((len(taus), 5)), 0
-    for _, truth, known, scores in _chunks(targets, probs):
-        annotated = truth.any(axis=1)
-        truth, scores = truth[annotated], np.where(known, scores, -np.inf)[annotated]
-        proteins, total = proteins + len(truth), truth @ weights
-        for k, tau in enumerate(taus):
-            predicted = scores >= tau
-            called, hits = predicted @ weights, (predicted & truth) @ weights
-            earned = _ratio(hits, called), _ratio(hits, total), total - hits, called - hits
-            sums[k] += (called > 0).sum(), *(values.sum() for values in earned)
-    if proteins == 0:
+    annotated = truth.any(axis=1)
+    if not annotated.any():
         raise ValueError("cafa_curve: no protein has a true term, so there is nothing to score.")
-    covered, precision, *means = sums.T
-    recall, remaining, wrong = (total / proteins for total in means)
-    precision = _ratio(precision, covered)
-    curve = {"coverage": covered / proteins, "precision": precision, "recall": recall}
-    curve["f"] = _ratio(2 * precision * recall, precision + recall)
-    curve |= {"remaining": remaining, "misinformation": wrong, "s": np.hypot(remaining, wrong)}
-    return pd.DataFrame(curve, index=pd.Index(taus, name="threshold"))
+    truth, scores = truth[annotated], np.where(known, scores, -np.inf)[annotated]
+    total, rows = truth @ weights, []
+    for tau in taus:
+        predicted = scores >= tau
+        called, hits = predicted @ weights, (predicted & truth) @ weights
+        coverage, recall = (called > 0).mean(), _ratio(hits, total).mean()
+        precision = _ratio(hits, called)[called > 0].mean() if coverage else 0.0
+        rows.append((coverage, precision, recall, (total - hits).mean(), (called - hits).mean()))
+    names = ["coverage", "precision", "recall", "remaining", "misinformation"]
+    curve = pd.DataFrame(rows, pd.Index(taus, name="threshold"), names)
+    both = curve["precision"] + curve["recall"]
+    curve.insert(3, "f", _ratio(2 * curve["precision"] * curve["recall"], both))
+    curve["s"] = np.hypot(curve["remaining"], curve["misinformation"])
+    return curve
 
 
 def fmax(targets, probs, thresholds=None) -> float:
@@ -168,19 +164,18 @@ def smin(targets, probs, weights, thresholds=None) -> float:
     return float(cafa_curve(targets, probs, weights, thresholds)["s"].min())
 
 
-def _scored(targets, probs, index: pd.Index, threshold: float, undefined) -> pd.DataFrame:
-    """Score each row of two arrays (N, T)."""
-    if isinstance(undefined, str) and undefined != "book":
+def _scored(truth, known, scores, index: pd.Index, threshold: float, undefined) -> pd.DataFrame:
+    """Score each row of arrays (N, T)."""
+    book = isinstance(undefined, str)
+    if book and undefined != "book":
         raise ValueError(f"undefined={undefined!r}: choose a number, or 'book'.")
-    scores = np.empty((len(targets), len(METRICS) + 1))
-    for rows, *chunk in _chunks(targets, probs):
-        scores[rows] = _score_rows(*chunk, threshold)
-    frame = pd.DataFrame(scores, index, [*METRICS, "positives"])
-    frame["positives"] = frame["positives"].astype(np.int64)
-    if isinstance(undefined, str):
+    pieces = [slice(start, start + ROWS) for start in range(0, max(len(truth), 1), ROWS)]
+    values = [_score_rows(truth[p], known[p], scores[p], threshold) for p in pieces]
+    frame = pd.DataFrame(np.concatenate(values), index, [*METRICS, "positives"])
+    frame = frame.astype({"positives": np.int64})
+    if book:
         frame.loc[frame["positives"] == 0, "accuracy"] = 0.0
-        undefined = 0.0
-    return frame if np.isnan(undefined) else frame.fillna(undefined)
+    return frame.fillna(0.0 if book else undefined)
 
 
 def _score_rows(truth, known, scores, threshold: float) -> np.ndarray:
@@ -205,31 +200,8 @@ def _score_rows(truth, known, scores, threshold: float) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def _chunks(targets, probs) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
-    """Go through two matrices a few rows at a time: which rows, truth, what is known, scores."""
-    step = max(1, CELLS // max(targets.shape[1], 1))
-    for start in range(0, len(targets), step):
-        rows = slice(start, start + step)
-        # A piece of a transposed matrix is copied, so that each row is contiguous.
-        values, scores = (np.ascontiguousarray(matrix[rows]) for matrix in (targets, probs))
-        values = values.astype(float)
-        scores = scores if scores.dtype.kind == "f" else scores.astype(float)
-        known, truth = ~np.isnan(values), values == 1
-        for rule, cells, good in (
-            ("targets must be 0, 1, or NaN for unknown", values, truth | (values == 0) | ~known),
-            ("probs must be finite numbers", scores, np.isfinite(scores)),
-        ):
-            if not good.all():
-                row, column = np.argwhere(~good)[0]
-                raise ValueError(
-                    f"{rule}, but {cells[row, column]:g} was found in row {start + row}, column "
-                    f"{column} (counted from 0, in the direction of scoring)."
-                )
-        yield rows, truth, known, scores
-
-
-def _aligned(targets, probs) -> tuple[np.ndarray, np.ndarray, pd.Index, pd.Index]:
-    """Return truth and scores as arrays (N, T), and the labels of their rows and columns."""
+def _aligned(targets, probs) -> tuple:
+    """Return truth, what is known, and scores, each (N, T), and the labels of rows and columns."""
     frames = [x for x in (targets, probs) if isinstance(x, pd.DataFrame)]
     if len(frames) == 2 and not all(map(pd.Index.equals, frames[0].axes, frames[1].axes)):
         raise ValueError(
@@ -242,10 +214,24 @@ def _aligned(targets, probs) -> tuple[np.ndarray, np.ndarray, pd.Index, pd.Index
             "targets and probs must be two matrices of one shape (proteins, terms), but have "
             f"shapes {targets.shape} and {probs.shape}."
         )
-    rows, columns = frames[0].axes if frames else map(pd.RangeIndex, targets.shape)
-    return targets, probs, rows, columns
+    values, scores = (
+        targets.astype(float),
+        probs if probs.dtype.kind == "f" else probs.astype(float),
+    )
+    known, truth = ~np.isnan(values), values == 1
+    for rule, cells, good in (
+        ("targets must be 0, 1, or NaN for unknown", values, truth | (values == 0) | ~known),
+        ("probs must be finite numbers", scores, np.isfinite(scores)),
+    ):
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
+            raise ValueError(
+                f"{rule}, but {cells[row, column]:g} was found in row {row}, column {column}, "
+                "counted from 0."
+            )
+    return truth, known, scores, *(frames[0].axes if frames else map(pd.RangeIndex, truth.shape))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Divide, 0 where there is nothing to divide by."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)

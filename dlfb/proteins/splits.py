@@ -42,7 +42,7 @@ def split_proteins(
     -------
     dict of DataFrame
         ``"train"``, ``"valid"``, ``"test"``: the rows, sorted by EntryID. ValueError if an id
-        occurs twice, an id, sequence or group is missing, or the shares do not sum to one.
+        occurs twice, or anything is missing.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
@@ -150,8 +150,7 @@ def build_dataset(
     -------
     dict of Split
         ``"train"``, ``"valid"``, ``"test"``. Targets are all columns but EntryID, Sequence,
-        Length and the embeddings. FileNotFoundError or ValueError if the embeddings of a split
-        were not stored, or its terms are not those of the train split.
+        Length and the embeddings. FileNotFoundError if the embeddings were not stored.
     """
     if store_file_prefix is None:
         store_file_prefix = assets("proteins/datasets/protein_dataset")

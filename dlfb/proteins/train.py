@@ -58,7 +58,8 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
     FloatingPointError, ValueError
         If the loss is no finite number, as the weights or the embeddings are not.
     """
-    logits, loss = _forward(state, batch)
+    logits = _logits(state, batch["embedding"])
+    loss = mean_loss(logits, batch["target"])
     if not np.isfinite(loss):
         # Else the embeddings are to blame, and this says which.
         _check_embeddings(state, batch["embedding"], "eval_step")
@@ -130,7 +131,8 @@ def train(
             bar.update(1)
             if step % eval_every and step != num_steps:
                 continue
-            train_metrics = {"step": step, "loss": float(_forward(state, train_set)[1])}
+            loss = mean_loss(_logits(state, train_set["embedding"]), train_set["target"])
+            train_metrics = {"step": step, "loss": float(loss)}
             valid_metrics = {"step": step, **eval_step(state, valid_set)}
             for split, metrics in (("train", train_metrics), ("valid", valid_metrics)):
                 history[split].append(metrics)
@@ -152,7 +154,7 @@ def predict(state: TrainState, split) -> np.ndarray:
     """
     embeddings = jnp.asarray(getattr(split, "embeddings", split), jnp.float32)
     _check_embeddings(state, embeddings, "predict")
-    return np.asarray(_probabilities(state, embeddings))
+    return np.asarray(jax.nn.sigmoid(_logits(state, embeddings)))
 
 
 def calculate_per_target_metrics(logits, targets) -> pd.DataFrame:
@@ -174,14 +176,8 @@ def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
 
 
 @jax.jit
-def _forward(state: TrainState, batch: dict) -> tuple[jax.Array, jax.Array]:
-    logits = state.apply_fn({"params": state.params}, batch["embedding"])
-    return logits, mean_loss(logits, batch["target"])
-
-
-@jax.jit
-def _probabilities(state: TrainState, embeddings: jax.Array) -> jax.Array:
-    return jax.nn.sigmoid(state.apply_fn({"params": state.params}, embeddings))
+def _logits(state: TrainState, embeddings: jax.Array) -> jax.Array:
+    return state.apply_fn({"params": state.params}, embeddings)
 
 
 @jax.jit
@@ -203,16 +199,13 @@ def _on_device(state: TrainState, dataset_splits: dict, name: str) -> dict[str, 
         raise ValueError(f"train: dataset_splits has no {name!r}, only {list(dataset_splits)}.")
     who, split = f"train: the {name!r} split", dataset_splits[name]
     x, y = (jnp.asarray(values, jnp.float32) for values in (split.embeddings, split.targets))
-    if not len(x) or len(x) != len(y):
-        raise ValueError(
-            f"{who} needs a row of embeddings and of targets for each protein, at least one, but "
-            f"has shapes {x.shape} and {y.shape}."
-        )
+    if not len(x):
+        raise ValueError(f"{who} has no proteins.")
     made = _check_embeddings(state, x, who)
     if made != y.shape:
         raise ValueError(
-            f"{who} has targets of shape {y.shape}, but the network's output has shape {made}. "
-            f"Make the network with num_targets={y.shape[-1]}."
+            f"{who} has targets of shape {y.shape}, but the network's output has shape {made}: a "
+            f"row for each protein, and num_targets={made[-1]} functions."
         )
     bad = ~((y == 0) | (y == 1) | jnp.isnan(y))
     if bad.any():

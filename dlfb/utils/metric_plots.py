@@ -1,9 +1,8 @@
 """Figures of how a model learns and of how good it is (notebooks 07 and 08).
 
-The functions know frames and numbers only; what an axis is called is for the page to say.
-Each returns a figure, six inches wide so that its text stays readable on a phone, with
-Okabe and Ito's colours, which colour-blind readers can tell apart. Shapes and line styles
-differ as well, so that nothing is said by colour alone.
+The functions know frames and numbers only. Each returns a figure, six inches wide so that its
+text stays readable on a phone, in Okabe and Ito's colours, which colour-blind readers can tell
+apart. Shapes and line styles differ as well, so that nothing is said by colour alone.
 """
 
 import textwrap
@@ -44,11 +43,6 @@ def plot_history(
         What to write for a name, such as ``{"auprc": "auPRC"}``.
     best : str, optional
         A metric. A line marks the step at which ``"valid"`` has its highest value.
-
-    Returns
-    -------
-    Figure
-        Two panels to a row. Metrics run from 0 to 1, so that panels can be compared.
     """
     frames = [pd.DataFrame(entries).assign(split=split) for split, entries in history.items()]
     table = pd.concat(frames, ignore_index=True)
@@ -93,21 +87,9 @@ def plot_heat_maps(
 ) -> Figure:
     """Draw the true matrix and the predicted one side by side, in one order and one colour scale.
 
-    Parameters
-    ----------
-    targets, probs : array or DataFrame of shape (N, T)
-        Truth as 0/1, and scores from 0 to 1.
-    titles, xlabel, ylabel, label : str
-        What the two matrices, their columns, rows and cells are.
-    max_rows, max_columns : int
-        How many of them a reader can still see: the most frequent columns, and rows taken
-        evenly from top to bottom.
-
-    Returns
-    -------
-    Figure
-        Columns run from the most frequent to the rarest; rows that share the most frequent
-        columns are together. The colour scale is stretched at its low end.
+    `targets` and `probs` are matrices (N, T), truth as 0/1 and scores from 0 to 1. So many are
+    drawn as can still be seen: the `max_columns` most frequent columns, in that order, and
+    `max_rows` rows taken evenly, those with the same most frequent columns together.
     """
     targets, probs = np.asarray(targets), np.asarray(probs)
     columns = np.argsort(-targets.sum(axis=0), kind="stable")[:max_columns]
@@ -123,9 +105,8 @@ def plot_heat_maps(
         ax.set_title(title, loc="left")
         ax.set_xlabel(f"{len(columns)} {xlabel}")
     axes[0].set_ylabel(f"{len(rows)} {ylabel}")
-    bar = figure.colorbar(axes[0].collections[0], ax=axes, location="bottom", aspect=40)
-    bar.set_label(label)
-    bar.set_ticks([0, 0.1, 0.25, 0.5, 1])
+    bar = {"location": "bottom", "aspect": 40, "label": label, "ticks": [0, 0.1, 0.25, 0.5, 1]}
+    figure.colorbar(axes[0].collections[0], ax=axes, **bar)
     return figure
 
 
@@ -134,18 +115,9 @@ def plot_trend(
 ) -> Figure:
     """Draw one quantity against another on a logarithmic scale, with the trend by bins.
 
-    Parameters
-    ----------
-    x, y : array or Series of shape (N,)
-        Points; those with NaN, or `x` not above 0, can't be drawn.
-    xlabel, ylabel : str
-        What they are.
-    bins : int
-        The trend is the median of `y` in so many bins of about as many points each.
-    reference : array or Series of shape (N,), optional
-        For each point the value of `y` to compare with, drawn as a line.
-    reference_label : str
-        What that line is.
+    Of points `x`, `y` (N,), those with NaN or with `x` not above 0 can't be drawn. The trend is
+    the median of `y` in `bins` bins of about as many points each. `reference` (N,) is the value
+    of `y` to compare each point with, drawn as a line.
     """
     columns = {"x": x, "y": y} | ({} if reference is None else {"reference": reference})
     table = pd.DataFrame({name: np.asarray(values, float) for name, values in columns.items()})
@@ -158,9 +130,11 @@ def plot_trend(
     if reference is not None:
         ax.plot(table["x"], table["reference"], color="#808080", ls="--", label=reference_label)
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log", ylim=(-0.02, 1.02))
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set(
+        major_locator=LogLocator(subs=(1, 2, 5)),
+        minor_locator=NullLocator(),
+        major_formatter=StrMethodFormatter("{x:,.0f}"),
+    )
     ax.legend(frameon=False)
     sns.despine(figure)
     return figure
@@ -169,13 +143,8 @@ def plot_trend(
 def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) -> Figure:
     """Draw one row of points for each row of a table, its name above it.
 
-    Parameters
-    ----------
-    table : DataFrame
-        A row for each thing compared, its name in the index, and a column for each method,
-        the one that matters first. NaN draws no point.
-    xlabel, title : str
-        What the numbers are, and a sentence that says what to see.
+    The table has the things compared as its index, and a column for each method, the one that
+    matters first. NaN draws no point. `title` is a sentence that says what to see.
     """
     n = len(table)
     figure, ax = plt.subplots(figsize=(_WIDTH, 1.4 + 0.44 * n), layout="constrained")

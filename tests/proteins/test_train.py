@@ -186,10 +186,10 @@ def test_nonsense_is_refused(start, splits, options):
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        ((3, 8), (2, N_TERMS), r"'valid' split needs .* shapes \(3, 8\) and \(2, 6\)"),
-        ((0, 8), (0, N_TERMS), r"'valid' split needs .* at least one, but has shapes \(0, 8\) and"),
+        ((3, 8), (2, N_TERMS), r"'valid' split has targets of shape \(2, 6\), but .* \(3, 6\)"),
+        ((0, 8), (0, N_TERMS), "'valid' split has no proteins"),
         ((3, 5), (3, N_TERMS), "'valid' split: .* of another width than these, which have 5"),
-        ((3, 8), (3, 4), r"'valid' split has targets .* \(3, 4\), but .* \(3, 6\).*num_targets=4"),
+        ((3, 8), (3, 4), r"'valid' split has targets .* \(3, 4\), but .* \(3, 6\).*num_targets=6"),
     ],
 )
 def test_a_split_that_does_not_fit_is_refused(start, splits, x, y, message):

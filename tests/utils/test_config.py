@@ -26,13 +26,6 @@ def test_it_sets_figures_and_tables(settings_put_back):
     assert max(map(len, repr(table).splitlines())) <= 100
 
 
-def test_calling_it_twice_is_calling_it_once(settings_put_back):
-    configure_figures_and_table_display()
-    once = dict(mpl.rcParams)
-    configure_figures_and_table_display()
-    assert dict(mpl.rcParams) == once
-
-
 def test_importing_it_changes_nothing():
     code = """
 import matplotlib as mpl, pandas as pd
@@ -44,15 +37,3 @@ assert (dict(mpl.rcParams), pd.get_option("display.max_rows")) == before
     code = "import sys, dlfb.utils.config; print({'matplotlib', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-
-
-def luminance(color):
-    channels = np.array(mpl.colors.to_rgb(color))
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def test_every_colour_stands_out_from_the_white_page():
-    for color in PALETTE:
-        assert 1.05 / (luminance(color) + 0.05) > 1.9, color
-    assert len(set(PALETTE)) == len(PALETTE)
