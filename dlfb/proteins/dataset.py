@@ -94,25 +94,23 @@ def name_terms(
     """
     graph = ontology.read_ontology() if graph is None else graph
     ids = terms["term"].unique()
-    kinds = pd.Series(ontology.resolve(ids, graph)[1], index=ids, dtype="str")
-    row_kinds = terms["term"].map(kinds)
-    losses = [
-        f"{(row_kinds == kind).sum():,} {why} ({(kinds == kind).sum():,} distinct, "
-        f"first {kinds.index[kinds == kind][0]})"
-        for kind, why in {
-            "obsolete": "of terms that it calls obsolete",
-            "merged": "under old ids of terms that it merged into others",
-            "unknown": "of ids that it does not know",
-        }.items()
-        if (kinds == kind).any()
-    ]
-    named = terms[row_kinds == "live"]
+    kinds = terms["term"].map(dict(zip(ids, ontology.resolve(ids, graph)[1], strict=True)))
+    losses = []
+    for kind, why in {
+        "obsolete": "of terms that it calls obsolete",
+        "merged": "under old ids of terms that it merged into others",
+        "unknown": "of ids that it does not know",
+    }.items():
+        if len(lost := terms["term"][kinds == kind]):
+            which = f"({lost.nunique():,} distinct, first {lost.iloc[0]})"
+            losses.append(f"{len(lost):,} {why} {which}")
+    named = terms[kinds == "live"]
     if verbose:
         print(
             f"GO {ontology.data_version(graph)}, {len(graph):,} terms: {len(named):,} of "
             f"{len(terms):,} rows named; dropped: {'; '.join(losses) or 'none'}"
         )
-    names = {term: graph.nodes[term]["name"] for term in ids if term in graph}
+    names = dict(graph.nodes(data="name"))
     return named.assign(description=named["term"].map(names).astype("str"))
 
 

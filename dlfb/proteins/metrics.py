@@ -214,10 +214,8 @@ def _aligned(targets, probs) -> tuple:
             "targets and probs must be two matrices of one shape (proteins, terms), but have "
             f"shapes {targets.shape} and {probs.shape}."
         )
-    values, scores = (
-        targets.astype(float),
-        probs if probs.dtype.kind == "f" else probs.astype(float),
-    )
+    values = targets.astype(float)
+    scores = probs if probs.dtype.kind == "f" else probs.astype(float)
     known, truth = ~np.isnan(values), values == 1
     for rule, cells, good in (
         ("targets must be 0, 1, or NaN for unknown", values, truth | (values == 0) | ~known),

@@ -111,12 +111,8 @@ def one_hot(sequence: str) -> np.ndarray:
 def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tuple[str, str]]:
     """Read a FASTA file, plain, gzip-compressed or zipped, one record at a time.
 
-    Parameters
-    ----------
-    path : str or os.PathLike
-    on_error : {"stop", "skip"}
-        What to do with a record whose id or sequence is not one: refuse the file, or leave the
-        record out with a warning that names it.
+    A record whose id or sequence is not one ends it or, with ``on_error="skip"``, is left out
+    with a warning that names it.
 
     Yields
     ------

@@ -100,8 +100,7 @@ def train(
         Return the network of the evaluation with the highest auPRC on ``"valid"`` (its
         ``step`` says which), or the one after the last step.
     callback : function, optional
-        Called as ``callback(split, metrics)`` for each entry of the history as it comes,
-        to pass it on to TensorBoard, W&B or MLflow.
+        Called as ``callback(split, metrics)`` for each entry of the history as it comes.
 
     Returns
     -------

@@ -158,6 +158,10 @@ def test_predict_takes_a_split_or_an_array(trained, splits):
     assert probs.dtype == np.float32
     assert 0 <= probs.min() < 0.5 < probs.max() <= 1
     np.testing.assert_array_equal(probs, predict(state, splits["valid"].embeddings))
+    with pytest.raises(ValueError, match="predict: .* of another width than these, which have 5"):
+        predict(state, np.zeros((3, 5)))
+    with pytest.raises(ValueError, match="predict: 1 of 3 embeddings hold NaN .* in row 2"):
+        predict(state, np.array([[0.0] * 8, [1.0] * 8, [np.nan] * 8]))
 
 
 def test_the_chapters_names_score_as_the_metrics_module_does():
@@ -200,13 +204,6 @@ def test_a_split_that_does_not_fit_is_refused(start, splits, x, y, message):
         train(start, {"train": splits["train"]})
 
 
-def test_vectors_of_another_width_or_without_a_value_are_no_prediction(trained):
-    with pytest.raises(ValueError, match="predict: .* of another width than these, which have 5"):
-        predict(trained[0], np.zeros((3, 5)))
-    with pytest.raises(ValueError, match="predict: 1 of 3 embeddings hold NaN .* in row 2"):
-        predict(trained[0], np.array([[0.0] * 8, [1.0] * 8, [np.nan] * 8]))
-
-
 def test_unknown_targets_teach_nothing_and_score_nothing(start, splits):
     known = batch_of(splits["train"])
     rows = known["embedding"].shape[0]
@@ -226,17 +223,6 @@ def share_with_a_prediction(state, batch):
     """Share of proteins, unknown ones too, with a prediction among their known functions."""
     predicted = (predict(state, batch["embedding"]) >= 0.5) & ~np.isnan(batch["target"])
     return predicted.any(axis=1).mean()
-
-
-def test_a_protein_without_labels_is_no_error(start, splits):
-    def unlabelled(split):
-        targets = split.targets.copy()
-        targets[0], targets[1, 2] = np.nan, np.nan
-        return SimpleNamespace(embeddings=split.embeddings, targets=targets)
-
-    state, history = train(start, {n: unlabelled(s) for n, s in splits.items()}, num_steps=30)
-    assert np.isfinite([entry["loss"] for entry in history["train"] + history["valid"]]).all()
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
 def test_the_chapter_s_settings_are_the_default():
