@@ -151,7 +151,7 @@ def test_errors_say_what_is_wrong_and_where(truth, scores, message):
 
 def test_empty_matrices():
     assert per_protein_metrics(np.zeros((0, 4)), np.zeros((0, 4))).shape == (0, 6)
-    assert per_term_metrics(np.zeros((0, 4)), np.zeros((0, 4)))[list(METRICS)].isna().all(None)
+    assert per_term_metrics(np.zeros((0, 4)), np.zeros((0, 4)))[list(METRICS)].isna().all(axis=None)
 
 
 def test_nothing_is_warned_and_nothing_passed_in_is_changed():
