@@ -38,13 +38,9 @@ def term_frequency(train_targets, targets):
     All proteins get the same scores. The field calls this baseline "naive" (Radivojac et al.,
     Nature Methods 2013).
 
-    Parameters
-    ----------
-    train_targets : array or DataFrame of shape (M, T)
-        Truth of the training set: 0, 1, or NaN for unknown.
-    targets : int, array or DataFrame of shape (N, T)
-        For how many proteins, N, or the matrix to make guesses for, of which only the shape
-        and the labels are used.
+    `train_targets` (M, T) are 0, 1, or NaN for unknown. `targets` is for how many proteins, N, or
+    the matrix (N, T) to make guesses for, of which only shape and labels are used. ValueError if
+    the training set is empty, or its functions are not those of `targets`.
     """
     if np.ndim(train_targets) != 2 or len(train_targets) == 0:
         raise ValueError(

@@ -71,14 +71,10 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
 def bootstrap_interval(values, repeats=1000, level=0.95, seed=42) -> tuple[float, float]:
     """Say how far a mean could have been off, had other rows been drawn: a percentile bootstrap.
 
-    Parameters
-    ----------
-    values : array or Series of shape (N,)
-        One number for each protein or term, such as a column of :func:`per_protein_metrics`, or
-        the difference of two such columns. NaN is left out; (NaN, NaN) if nothing is left.
-    repeats, level, seed : int, float, int
-        How often N rows are drawn anew, with replacement; the share of the means drawn that lies
-        between the two numbers returned; and the seed of the draws.
+    `values` (N,) are one number for each protein or term, such as a column of
+    :func:`per_protein_metrics`, or the difference of two; NaN is left out. N rows are drawn anew
+    `repeats` times, with replacement; between the two numbers returned lies the share `level` of
+    the means drawn. (NaN, NaN) if no value is left.
     """
     values = np.asarray(values, float)
     if not (repeats >= 1 and 0 < level < 1 and values.ndim == 1):

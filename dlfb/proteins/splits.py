@@ -138,19 +138,15 @@ def build_dataset(
 ) -> dict[str, Split]:
     """Join each split's functions with the embeddings that page 06 stored.
 
-    Parameters
-    ----------
-    store_file_prefix : str, optional
-        Where :func:`store_sequence_embeddings` put them, without the split's name (``_train``,
-        ``_valid``, ``_test``); by default ``assets("proteins/datasets/protein_dataset")``.
-    model_checkpoint : str
-        The language model that the embeddings were made with.
+    `store_file_prefix` is where :func:`store_sequence_embeddings` put those of `model_checkpoint`,
+    without the split's name (``_train``, ``_valid``, ``_test``); by default
+    ``assets("proteins/datasets/protein_dataset")``. FileNotFoundError if they are not there.
 
     Returns
     -------
     dict of Split
         ``"train"``, ``"valid"``, ``"test"``. Targets are all columns but EntryID, Sequence,
-        Length and the embeddings. FileNotFoundError if the embeddings were not stored.
+        Length and the embeddings.
     """
     if store_file_prefix is None:
         store_file_prefix = assets("proteins/datasets/protein_dataset")

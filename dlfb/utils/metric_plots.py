@@ -33,16 +33,9 @@ def plot_history(
 ) -> Figure:
     """Draw the loss of each split and, panel by panel, other metrics over the steps.
 
-    Parameters
-    ----------
-    history : dict of lists of dicts
-        For each split its evaluations, each with ``step``, ``loss`` and metrics.
-    names : sequence of str, optional
-        Which metrics beside the loss, in which order: all there are, if not given.
-    labels : dict, optional
-        What to write for a name, such as ``{"auprc": "auPRC"}``.
-    best : str, optional
-        A metric. A line marks the step at which ``"valid"`` has its highest value.
+    `history` has for each split its evaluations, dicts of ``step``, ``loss`` and metrics. `names`
+    are the metrics to draw beside the loss (by default all), `labels` what to write for a name. A
+    line marks the step at which ``"valid"`` has its highest value of the metric `best`.
     """
     frames = [pd.DataFrame(entries).assign(split=split) for split, entries in history.items()]
     table = pd.concat(frames, ignore_index=True)
