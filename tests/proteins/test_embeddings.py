@@ -314,3 +314,13 @@ def test_the_models_mode_and_weights_are_left_as_they_were(embed, tokenizer_and_
         model.eval()
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
     assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
+
+
+def test_the_gelu_is_the_models_own_and_is_put_back(tokenizer_and_model):
+    model = tokenizer_and_model[1]
+    states, layer = torch.randn(1, 7, 32), model.encoder.layer[1].intermediate
+    expected = layer(states)
+    with embeddings._fused_gelu(model):
+        assert "forward" in vars(layer)
+        torch.testing.assert_close(layer(states), expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(layer(states), expected) and "forward" not in vars(layer)
