@@ -6,7 +6,6 @@ fingerprint of all else that they depend on. ``index`` holds the table and says 
 to it. It is replaced last, in one step, so that a reader finds the old store or the new one.
 """
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -94,17 +93,22 @@ def store_sequence_embeddings(
         options = {"token_budget": token_budget, "batch_size": batch_size, **how}
         return mean_states(sequences, tokenizer, model, device, bar, **options)
 
+    def index(anew: bool) -> dict:
+        return kept(
+            folder / "index",
+            key,
+            lambda: {"table": table, **_embed_missing(folder, made, clean, embed, force)},
+            force=anew,
+            must=True,
+        )
+
     with store.locked(store.store_file(folder / "index")):
-        for anew in (force, True):
-            index = _keep(
-                folder / "index",
-                key,
-                lambda: {"table": table, **_embed_missing(folder, made, clean, embed, force)},
-                anew,
-            )
-            if _is_whole(folder, index["pieces"]):
-                break
-        _sweep(folder, index["pieces"])
+        found = index(force)
+        try:
+            _read(folder, found)
+        except (store.Damaged, FileNotFoundError):
+            found = index(True)
+        _sweep(folder, found["pieces"])
     return folder
 
 
@@ -132,18 +136,17 @@ def load_sequence_embeddings(
     again = "Call store_sequence_embeddings(...)"
     try:
         index = store.read(store.store_file(folder / "index")).value()
-        pieces = [store.read(store.store_file(folder / name)).value() for name in index["pieces"]]
+        vectors = _read(folder, index)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"No finished embeddings by {model_checkpoint} are kept at {store_file_prefix}: "
             f"{error.filename or folder} is not there. {again}, which makes them, and goes on "
             "where it was cut off."
         ) from error
-    except store.Damaged as error:
+    except (store.Damaged, LookupError, TypeError) as error:
         raise ValueError(
             f"A file in {folder} is damaged: {error}. {again} again: it computes what is lost."
         ) from error
-    vectors = np.concatenate([piece["vectors"] for piece in pieces])[index["rows"]]
     columns = [f"ME:{i + 1}" for i in range(vectors.shape[1])]
     return pd.concat([index["table"], pd.DataFrame(vectors, columns=columns)], axis=1)
 
@@ -160,10 +163,11 @@ def _checked_table(sequence_df: pd.DataFrame) -> pd.DataFrame:
     table = sequence_df.reset_index(drop=True)
     if "EntryID" in table:
         two = table.drop_duplicates(["EntryID", "Sequence"])["EntryID"]
-        if (repeated := two[two.duplicated()]).any():
+        if not two.is_unique:
             raise ValueError(
-                f"{where} has different sequences under one EntryID, {repeated.iloc[0]!r}: there "
-                "would be two vectors of one name. Leave one out, or name them apart."
+                f"{where} has different sequences under one EntryID, "
+                f"{two[two.duplicated()].iloc[0]!r}: there would be two vectors of one name. Leave "
+                "one out, or name them apart."
             )
     try:
         table_bytes(table)
@@ -188,68 +192,44 @@ def _embed_missing(folder: Path, made: dict, clean: list[str], embed, force: boo
 
     A sequence whose vector is in any piece of the same model and options is not computed again.
     """
-    stem, sizes, place = fingerprint(made)[:16], {}, {}
+    stem, sizes, place, wanted = fingerprint(made)[:16], {}, {}, list(dict.fromkeys(clean))
+
+    def note(name: str, sequences: list[str]) -> None:
+        sizes[name] = len(sequences)
+        place.update({sequence: (name, row) for row, sequence in enumerate(sequences)})
+
     for file in () if force else sorted(folder.glob(f"{stem}-*{store.SUFFIX}")):
-        if (found := _digests(file)) is not None:
-            sizes[file.stem] = len(found)
-            place |= {digest: (file.stem, row) for row, digest in enumerate(found)}
-    wanted = {hashlib.sha256(s.encode()).hexdigest()[:32]: s for s in clean}
-    missing = [digest for digest in wanted if digest not in place]
+        try:
+            note(file.stem, store.read(file).value()["sequences"])
+        except store.Damaged as error:
+            print(f"{store.set_aside(file, error)}.")
+    missing = [sequence for sequence in wanted if sequence not in place]
     if 0 < len(missing) < len(wanted):
         there = len(wanted) - len(missing)
         print(f"{there:,} of {len(wanted):,} sequences have vectors there; the rest is embedded.")
-    residues = sum(len(wanted[digest]) for digest in missing)
-    with progress(total=residues, desc="Embedding", unit=" residues") as bar:
+    with progress(total=sum(map(len, missing)), desc="Embedding", unit=" residues") as bar:
         for start in range(0, len(missing) if clean else 1, PIECE):
-            digests = missing[start : start + PIECE]
-            name = f"{stem}-{fingerprint(digests)[:16]}"
-            key = {
-                "function": "a piece of embeddings",
-                **made,
-                "the sequences": fingerprint(digests),
-            }
-            _keep(
+            part = missing[start : start + PIECE]
+            key = {"function": "a piece of embeddings", "the sequences": fingerprint(part), **made}
+            name = f"{stem}-{fingerprint(part)[:16]}"
+            kept(
                 folder / name,
-                key | made,
-                lambda d=digests: {"sequences": d, "vectors": embed([wanted[x] for x in d], bar)},
-                force,
+                key,
+                lambda part=part: {"sequences": part, "vectors": embed(part, bar)},
+                force=force,
+                must=True,
             )
-            sizes[name] = len(digests)
-            place |= {digest: (name, row) for row, digest in enumerate(digests)}
-    pieces = list(dict.fromkeys(place[digest][0] for digest in wanted)) or list(sizes)[-1:]
+            note(name, part)
+    pieces = list(dict.fromkeys(place[sequence][0] for sequence in wanted)) or [name]
     starts = dict(zip(pieces, np.cumsum([0, *(sizes[name] for name in pieces)]), strict=False))
-    rows = {digest: starts[place[digest][0]] + place[digest][1] for digest in wanted}
-    digest_of = {sequence: digest for digest, sequence in wanted.items()}
-    return {"pieces": pieces, "rows": np.array([rows[digest_of[s]] for s in clean], np.int64)}
+    rows = [starts[place[sequence][0]] + place[sequence][1] for sequence in clean]
+    return {"pieces": pieces, "rows": np.array(rows, np.int64)}
 
 
-def _keep(path: Path, key: dict, compute, force: bool):
-    """Do as :func:`kept`, but with an error where the result could not be kept."""
-    value = kept(path, key, compute, force=force)
-    if not store.store_file(path).is_file():
-        raise OSError(
-            f"The embeddings can't be kept in {path.parent}, as the warning above says. The pieces "
-            "written so far stay. Make room or choose another store_prefix, and call again."
-        )
-    return value
-
-
-def _digests(file: Path) -> list[str] | None:
-    """Return the digests of a piece's sequences; None if it is damaged, which is set aside."""
-    try:
-        return store.read(file).value()["sequences"]
-    except store.Damaged as error:
-        print(f"{store.set_aside(file, error)}.")
-        return None
-
-
-def _is_whole(folder: Path, pieces: list[str]) -> bool:
-    try:
-        for name in pieces:
-            store.read(store.store_file(folder / name))
-    except (store.Damaged, FileNotFoundError):
-        return False
-    return True
+def _read(folder: Path, index: dict) -> np.ndarray:
+    """Return an index's vectors (N, D); Damaged or FileNotFoundError if one is lost."""
+    pieces = [store.read(store.store_file(folder / name)).value() for name in index["pieces"]]
+    return np.concatenate([piece["vectors"] for piece in pieces])[index["rows"]]
 
 
 def _sweep(folder: Path, pieces: list[str]) -> None:

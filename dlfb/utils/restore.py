@@ -75,13 +75,11 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
         like = dict(bound.arguments)
         return kept(store_path, key, lambda: function(*args, **kwargs), like, force)
 
-    last = [p for p in signature.parameters.values() if p.kind == p.VAR_KEYWORD]
-    others = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
-    added = [
-        inspect.Parameter(keyword, inspect.Parameter.KEYWORD_ONLY, default=default)
-        for keyword, default in {"store_path": None, "force": False}.items()
-    ]
-    wrapper.__signature__ = signature.replace(parameters=[*others, *added, *last])
+    added = inspect.signature(lambda *, store_path=None, force=False: None).parameters
+    both = [*signature.parameters.values(), *added.values()]
+    # The sort keeps the order within a kind, and puts **kwargs last.
+    both = sorted(both, key=lambda parameter: parameter.kind == parameter.VAR_KEYWORD)
+    wrapper.__signature__ = signature.replace(parameters=both)
     return wrapper
 
 
@@ -91,12 +89,12 @@ def kept(
     compute: Callable[[], Any],
     like: Any = None,
     force: bool = False,
+    must: bool = False,
 ) -> Any:
     """Return what is kept at `path` under `key`, or else compute and keep it.
 
     Two processes that ask at once compute once: the other waits. One line says why where a result
-    is there and is not taken. A damaged file is renamed to ``*.damaged``; what can't be kept (a
-    full disk, a read-only folder) is returned all the same, with a warning.
+    is there and is not taken. A damaged file is renamed to ``*.damaged``.
 
     Parameters
     ----------
@@ -111,6 +109,9 @@ def kept(
         Trained states, or containers of such, from which a state in the result takes its type.
     force : bool
         Compute it whether it is there or not.
+    must : bool
+        Whether it is an OSError if the result can't be kept (a full disk, a read-only folder);
+        otherwise it is returned all the same, with a warning.
     """
     path, name = store.store_file(path), key["function"]
     with store.locked(path):
@@ -120,10 +121,10 @@ def kept(
             try:
                 store.write(path, value, key, like)
             except Exception as error:  # whatever goes wrong, what was computed must not be lost
-                warnings.warn(
-                    f"{name}: the result is returned but could not be kept at {path}: {error}",
-                    stacklevel=3,
-                )
+                if must:
+                    raise OSError(f"{name} can't be kept at {path}: {error}.") from error
+                said = f"{name}: the result is returned but could not be kept at {path}: {error}"
+                warnings.warn(said, stacklevel=3)
     return value
 
 
