@@ -139,7 +139,8 @@ def test_what_differs_is_noticed_and_said(
     )
     assert calls == 2 * [4, 4, 2] and len(files(folder)) == 4  # what is not needed is gone
     expected = get_mean_embeddings(table["Sequence"], *tokenizer_and_model, "cpu", **options)
-    np.testing.assert_allclose(loaded().filter(like="ME:"), expected, rtol=0, atol=1e-5)
+    near = 2e-2 if options.get("precision") == "fast" else 1e-5
+    np.testing.assert_allclose(loaded().filter(like="ME:"), expected, rtol=0, atol=near)
 
 
 def test_a_protein_more_costs_a_protein(ask, loaded, table, tokenizer_and_model, calls, capsys):
