@@ -8,15 +8,8 @@ import pandas as pd
 import pytest
 
 from dlfb.proteins.dataset import load_sequences, load_taxonomy, load_terms
-from dlfb.proteins.ontology import read_ontology
 from tests.loopback import Loopback
-from tools.uniprot_dataset import (
-    EVIDENCE,
-    information_accretion,
-    main,
-    make_dataset,
-    read_annotations,
-)
+from tools.uniprot_dataset import EVIDENCE, main, make_dataset, read_annotations
 
 GO = """format-version: 1.2
 data-version: releases/2030-01-01
@@ -82,22 +75,6 @@ def test_the_chapter_s_code_reads_what_comes_out(inputs, tmp_path, monkeypatch, 
     assert accretion["GO:0005488"] == np.log2(2) and accretion["GO:0003674"] == 0
     with zipfile.ZipFile(folder / "train_terms.tsv.zip") as archive:
         assert archive.namelist() == ["train_terms.tsv"]
-
-
-def test_a_term_is_compared_with_those_that_have_all_its_parents(tmp_path):
-    def term(name, *above):
-        lines = "".join(f"is_a: {one}\n" for one in above)
-        return f"\n[Term]\nid: {name}\nname: x\nnamespace: molecular_function\n{lines}"
-
-    terms = [term("F"), term("A", "F"), term("B", "F"), term("C", "A", "B"), term("D", "C")]
-    (tmp_path / "go.obo").write_text("format-version: 1.2\n" + "".join(terms))
-    has = {"P1": "FABCD", "P2": "FABC", "P3": "FAB", "P4": "FAB", "P5": "FA", "P6": "FB"}
-    rows = [(protein, term) for protein, terms in has.items() for term in terms]
-    table = pd.DataFrame(rows, columns=["EntryID", "term"])
-    bits = information_accretion(table, read_ontology(tmp_path / "go.obo"))
-    # Two of the four proteins with A and B have C, and one of these two has D.
-    assert bits["C"] == 1 and bits["D"] == 1 and bits["F"] == 0
-    assert bits["A"] == np.log2(6 / 5)
 
 
 def test_the_same_input_gives_the_same_bytes(inputs, tmp_path, monkeypatch):

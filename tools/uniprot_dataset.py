@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 import pooch
 
 from dlfb.proteins.ontology import propagate, read_ontology
 from dlfb.proteins.sequences import open_text, read_fasta
+from dlfb.proteins.thresholds import information_accretion
 
 #: Seen in an experiment, one by one or in great numbers, told by an author, or curated.
 EVIDENCE = {
@@ -158,23 +158,6 @@ def read_annotations(paths: Sequence[Path], taxa: Sequence[int]) -> pd.DataFrame
     print(f"{len(rows):,} annotations kept; left out: {why or 'none'}.")
     table = pd.DataFrame(list(rows), columns=["EntryID", "term"])
     return table.assign(taxonomyID=list(rows.values()))
-
-
-def information_accretion(terms: pd.DataFrame, graph) -> pd.Series:
-    """Return how much each live term tells, in bits, from propagated annotation.
-
-    It is -log2 of how often a protein that has all parents of the term has the term as well
-    (Clark & Radivojac 2013, Bioinformatics 29:i53). A term that no protein has gets 0, as in
-    CAFA's files: it counts for nothing.
-    """
-    everybody = frozenset(terms["EntryID"])
-    having = {term: frozenset(ids) for term, ids in terms.groupby("term")["EntryID"]}
-    bits = {}
-    for term in sorted(graph):
-        above = [having.get(p, frozenset()) for p in graph.graph["hierarchy"][term]]
-        eligible = frozenset.intersection(*above) if above else having.get(term, everybody)
-        bits[term] = np.log2(len(eligible) / len(having[term])) if term in having else 0.0
-    return pd.Series(bits, name="information accretion")
 
 
 def _local(place: str | Path, folder: Path) -> Path:

@@ -47,7 +47,7 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
     ValueError
         If shapes or labels differ, a target is not 0, 1 or NaN, or a score is not finite.
     """
-    *cells, rows, _ = _aligned(targets, probs)
+    *cells, rows, _ = aligned(targets, probs)
     return _scored(*cells, rows, threshold, undefined)
 
 
@@ -56,7 +56,7 @@ def per_term_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.Data
 
     As :func:`per_protein_metrics`, read by column: one row for each of the T terms.
     """
-    *cells, _, columns = _aligned(targets, probs)
+    *cells, _, columns = aligned(targets, probs)
     return _scored(*(matrix.T for matrix in cells), columns, threshold, undefined)
 
 
@@ -116,7 +116,7 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
         ``misinformation``, mean weight of true terms missed and of predicted terms not true;
         ``s``, the length of that pair as a vector.
     """
-    truth, known, scores, _, columns = _aligned(targets, probs)
+    truth, known, scores, _, columns = aligned(targets, probs)
     if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
         weights = weights.reindex(columns)
     weights = np.ones(len(columns)) if weights is None else np.asarray(weights, float)
@@ -196,7 +196,7 @@ def _score_rows(truth, known, scores, threshold: float) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def _aligned(targets, probs) -> tuple:
+def aligned(targets, probs) -> tuple:
     """Return truth, what is known, and scores, each (N, T), and the labels of rows and columns."""
     frames = [x for x in (targets, probs) if isinstance(x, pd.DataFrame)]
     if len(frames) == 2 and not all(map(pd.Index.equals, frames[0].axes, frames[1].axes)):

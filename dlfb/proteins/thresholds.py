@@ -1,0 +1,130 @@
+"""From scores to decisions: thresholds, calibration and the ontology's say (notebook 10).
+
+Rows are proteins, columns are terms, scores lie between 0 and 1. Choose on the validation set, tell
+on the test set. A target that is NaN is unknown and left out.
+
+References
+----------
+.. [1] Zadrozny & Elkan. KDD 2002, 694-699. (isotonic calibration)
+.. [2] Clark & Radivojac. Bioinformatics 29, i53-i61 (2013). (information accretion)
+"""
+
+from collections.abc import Callable, Sequence
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from sklearn.isotonic import IsotonicRegression
+
+from dlfb.proteins.metrics import aligned
+from dlfb.proteins.ontology import ancestors, resolve
+
+
+def best_thresholds(targets, probs, per_term: bool = False, least: int = 1):
+    """Choose the thresholds that maximise F1, the harmonic mean of precision and recall.
+
+    Parameters
+    ----------
+    targets, probs : array or DataFrame of shape (N, T)
+        Truth and scores. A term is predicted where its score is at least the threshold.
+    per_term, least : bool, int
+        Not one threshold for all, by the F1 of all cells together, but one for each term, by its
+        column's. A term of fewer than `least` proteins gets the one for all.
+
+    Returns
+    -------
+    float, or array of shape (T,)
+        Halfway between the lowest score that is taken and the next one. ValueError if no target
+        is 1.
+    """
+    truth, known, scores, *_ = aligned(targets, probs)
+    if not truth.any():
+        raise ValueError("best_thresholds: no target is 1, so no threshold is better than another.")
+    overall = _best(truth[known], scores[known])
+    if not per_term:
+        return overall
+    enough = truth.sum(axis=0) >= max(least, 1)
+    columns = zip(enough, truth.T, known.T, scores.T, strict=True)
+    return np.array([_best(y[k], s[k]) if some else overall for some, y, k, s in columns])
+
+
+def calibrate(targets, probs) -> Callable[[np.ndarray], np.ndarray]:
+    """Learn from one set what scores are worth, as a rising step function for all terms [1]_.
+
+    Returns a function that turns scores of any shape into the share of cells of about that score
+    that were true in `targets` (N, T). It never reverses the order of two scores.
+    """
+    truth, known, scores, *_ = aligned(targets, probs)
+    curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    curve.fit(scores[known], truth[known])
+    return lambda values: curve.predict(np.ravel(values)).reshape(np.shape(values))
+
+
+def reliability(targets, probs, bins: int = 10) -> pd.DataFrame:
+    """Compare what was promised with what came true, for cells of about the same score.
+
+    Returns a row for each of `bins` equal intervals of the score that is not empty: ``predicted``,
+    the mean score; ``observed``, the share that is true; ``cells``, how many.
+    """
+    truth, known, scores, *_ = aligned(targets, probs)
+    truth, scores = truth[known], scores[known]
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("reliability: scores must lie between 0 and 1, as probabilities do.")
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    sums = [np.bincount(place, values, bins) for values in (scores, truth, np.ones(len(place)))]
+    table = pd.DataFrame(np.transpose(sums), columns=["predicted", "observed", "cells"])
+    table = table.set_axis(pd.Index(np.arange(bins) / bins, name="from")).query("cells > 0")
+    means = table[["predicted", "observed"]].div(table["cells"], axis=0)
+    return means.assign(cells=table["cells"].astype(int))
+
+
+def calibration_error(targets, probs, bins: int = 10) -> float:
+    """Return the mean gap of :func:`reliability`'s bins, weighted by cells; lower is better."""
+    table = reliability(targets, probs, bins)
+    return float(np.average(abs(table["predicted"] - table["observed"]), weights=table["cells"]))
+
+
+def follow_hierarchy(probs, terms: Sequence[str], graph: nx.MultiDiGraph) -> np.ndarray:
+    """Raise each term's score to the highest among its descendants: the true-path rule.
+
+    `probs` (N, T) are scores of the GO ids `terms`; a path may lead through others. KeyError if
+    `graph` lacks one.
+    """
+    probs = np.asarray(probs)
+    raised, (current, _) = probs.copy(), resolve(terms, graph)
+    places = {term: place for place, term in enumerate(current)}
+    for place, term in enumerate(current):
+        above = [places[other] for other in ancestors(graph, term) if other in places]
+        raised[:, above] = np.maximum(raised[:, above], probs[:, [place]])
+    return raised
+
+
+def information_accretion(terms: pd.DataFrame, graph: nx.MultiDiGraph) -> pd.Series:
+    """Return how much each live term tells, in bits, from propagated annotation [2]_.
+
+    It is -log2 of how often a protein that has all parents of the term has the term as well.
+    `terms` has columns EntryID and term. A term that no protein has gets 0, as in CAFA's files.
+    ValueError if a protein has a term without all its parents.
+    """
+    having = {term: frozenset(ids) for term, ids in terms.groupby("term")["EntryID"]}
+    bits = {}
+    for term in sorted(graph):
+        have = having.get(term, frozenset())
+        above = [having.get(p, frozenset()) for p in graph.graph["hierarchy"][term]] or [have]
+        eligible = frozenset.intersection(*above)
+        if not have <= eligible:
+            what = f"{min(have - eligible)} has {term} without all its parents"
+            raise ValueError(f"information_accretion: {what}; ontology.propagate(terms) adds them.")
+        bits[term] = np.log2(len(eligible) / len(have)) if have else 0.0
+    return pd.Series(bits, name="information accretion")
+
+
+def _best(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Return the threshold of the highest F1 of one list of cells."""
+    order = np.argsort(-scores)
+    scores, hits = scores[order].astype(float), np.cumsum(truth[order])
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+    after = np.append(scores[1:], scores[-1])
+    f1[:-1][after[:-1] == scores[:-1]] = -1  # no threshold divides equal scores
+    place = f1.argmax()
+    return float((scores[place] + after[place]) / 2)
