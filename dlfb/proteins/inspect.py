@@ -8,27 +8,14 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from dlfb.proteins.sequences import (
-    AMINO_ACIDS,
-    CLASS_COLORS,
-    amino_acid_class,
-    clean_sequence,
-)
+from dlfb.proteins.sequences import AMINO_ACIDS, CLASS_COLORS, amino_acid_class, clean_sequence
 
 
 class MaskPredictor:
     """Hides one residue of a protein and lets a language model guess it.
 
-    Parameters
-    ----------
-    tokenizer, model
-        As ``load_language_model(name, masked=True)`` returns them, or transformers'
-        ``from_pretrained``.
-
-    Raises
-    ------
-    ValueError
-        If the model has no head that predicts masked tokens.
+    `tokenizer` and `model` are as ``load_language_model(name, masked=True)`` returns them, or
+    transformers' ``from_pretrained``.
 
     Examples
     --------
@@ -46,38 +33,26 @@ class MaskPredictor:
         self.tokenizer, self.model = tokenizer, model
 
     def mask_sequence(self, sequence: str, mask_index: int) -> str:
-        """Return the sequence, such as ``"MA<mask>WM"``, with one residue hidden.
+        """Return the sequence with one residue hidden, such as ``"MA<mask>WM"``.
 
-        Parameters
-        ----------
-        sequence : str
-            A sequence of length L, as `clean_sequence` takes it.
-        mask_index : int
-            Which residue to hide, counted from 0, less than L.
-
-        Raises
-        ------
-        ValueError
-            If `mask_index` is no whole number or lies outside the sequence.
+        Residues are counted from 0; a `mask_index` outside the sequence is a ValueError.
         """
         sequence = clean_sequence(sequence)
-        index = _checked_index(mask_index, len(sequence))
+        if isinstance(mask_index, bool | np.bool_) or not hasattr(mask_index, "__index__"):
+            raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
+        index = operator.index(mask_index)
+        if not 0 <= index < len(sequence):
+            raise ValueError(
+                f"mask_index {index} lies outside the sequence: residues are counted from 0, so "
+                f"one of {len(sequence)} has 0 to {len(sequence) - 1}."
+            )
         return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
 
     def predict(self, sequence: str, mask_index: int) -> pd.Series:
         """Return how probable the model finds each amino acid at a hidden place.
 
-        Parameters
-        ----------
-        sequence, mask_index
-            As for `mask_sequence`.
-
-        Returns
-        -------
-        pd.Series
-            20 probabilities, the most probable amino acid first, indexed by one-letter code. They
-            add up to 1 over the twenty: the little that the model gives to its other 13 tokens is
-            left out.
+        They are 20 probabilities indexed by one-letter code, the most probable first. They add up
+        to 1: the little that the model gives to its other 13 tokens is left out.
         """
         masked = self.mask_sequence(sequence, mask_index)
         inputs = self.tokenizer(masked, return_tensors="pt").to(self.model.device)
@@ -94,16 +69,7 @@ class MaskPredictor:
     def plot_predictions(self, sequence: str, mask_index: int) -> Figure:
         """Draw what `predict` returns, with the true residue marked and the model named.
 
-        Parameters
-        ----------
-        sequence, mask_index
-            As for `mask_sequence`.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            Already closed for pyplot, so that a notebook shows it once: where it is the last line
-            of a cell, or is given to ``display``.
+        The figure is closed for pyplot, so that a notebook shows it once, as what a cell returns.
         """
         probabilities = self.predict(sequence, mask_index)
         true = clean_sequence(sequence)[mask_index]
@@ -129,15 +95,3 @@ class MaskPredictor:
         ax.legend(frameon=False)
         plt.close(figure)
         return figure
-
-
-def _checked_index(mask_index: int, length: int) -> int:
-    if isinstance(mask_index, bool | np.bool_) or not hasattr(mask_index, "__index__"):
-        raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
-    index = operator.index(mask_index)
-    if not 0 <= index < length:
-        raise ValueError(
-            f"mask_index {index} lies outside the sequence: residues are counted from 0, so one "
-            f"of {length} has 0 to {length - 1}."
-        )
-    return index

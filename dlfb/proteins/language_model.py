@@ -46,30 +46,23 @@ _DISPENSABLE = ("contact_head", "inv_freq", "position_ids", "lm_head.decoder")
 def load_language_model(
     name: str, masked: bool = False
 ) -> tuple[EsmTokenizer, EsmModel | EsmForMaskedLM]:
-    """Load a protein language model, ready to be asked.
+    """Load a protein language model and its tokenizer, ready to be asked.
+
+    The model is on the CPU, float32 whatever the file holds, in evaluation mode, without a pooling
+    layer (no checkpoint has weights for one). The ``dlfb_checkpoint`` of both is the name of the
+    model that answered.
 
     Parameters
     ----------
     name : str
-        A name on the Hugging Face hub, such as ``"facebook/esm2_t6_8M_UR50D"``;
-        `dlfb.utils.context.checkpoint` says which model answers.
+        What `dlfb.utils.context.checkpoint` takes, such as ``"facebook/esm2_t6_8M_UR50D"``.
     masked : bool
         With the head that predicts masked tokens (logits out), or without it (hidden states out).
 
-    Returns
-    -------
-    tokenizer : EsmTokenizer
-    model : EsmModel or EsmForMaskedLM
-        On the CPU, float32 whatever the file holds, in evaluation mode, without a pooling layer
-        (no checkpoint has weights for one). The ``dlfb_checkpoint`` of both is the name of the
-        model that answered.
-
     Raises
     ------
-    FileNotFoundError
-        If the checkpoint is not there and can't be downloaded.
-    ValueError
-        If it is no ESM2 checkpoint, or lacks weights.
+    FileNotFoundError, ValueError
+        If the checkpoint is not there and can't be downloaded; if it is not an ESM2 model, whole.
     """
     folder = _folder(name)
     model_class, options = (
@@ -108,34 +101,26 @@ def load_tokenizer(name: str) -> EsmTokenizer:
 
 
 def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
-    """Return the vector that a model starts from for each token of its vocabulary.
+    """Return the vocabulary in the order of its ids, and the vector a model starts from for each.
 
-    Only this one table is read from the file, on the disk or on the hub, so it is quick and small
-    for any size of model. For `name` and what may be raised see `load_language_model`.
-
-    Returns
-    -------
-    tokens : list of str
-        The vocabulary in the order of its ids, 33 tokens for ESM2.
-    embeddings : np.ndarray
-        Shape (33, D), float32; row i belongs to ``tokens[i]``.
+    For ESM2 they are 33 tokens, and (33, D), float32. Only this table is read from the file, on
+    the disk or on the hub, so it is quick for any size of model. See `load_language_model`.
     """
     folder = _folder(name, weights=False)
     with _explained(name, folder):
         tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split()
         files = _weight_files(folder).items()
         file = next((f for key, f in files if key.endswith(_EMBEDDING)), "model.safetensors")
-    in_hub_cache = folder.is_relative_to(constants.HF_HUB_CACHE)  # which may have a part only
-    if in_hub_cache and not (folder / file).is_file():
-        place = cache_dir() / "tables" / f"{name}@{folder.name}"  # its revision
-        key = {"function": "token_embeddings()"}
-        return tokens, kept(place, key, partial(_fetch_table, name, folder.name, file))
-    with _explained(name, folder), open(folder / file, "rb") as weights:
-        return tokens, _read_table(weights)
+        in_hub_cache = folder.is_relative_to(constants.HF_HUB_CACHE)  # which may have a part only
+        if not in_hub_cache or (folder / file).is_file():
+            with open(folder / file, "rb") as weights:
+                return tokens, _read_table(weights)
+    place = cache_dir() / "tables" / f"{name}@{folder.name}"  # its revision
+    fetch = partial(_fetch_table, name, folder.name, file)
+    return tokens, kept(place, {"function": "token_embeddings()"}, fetch)
 
 
 def _fetch_table(name: str, revision: str, file: str) -> np.ndarray:
-    """Read the table out of a file on the hub, without the rest."""
     with _from_hub(name):
         hub = huggingface_hub.HfFileSystem(endpoint=constants.ENDPOINT)
         with hub.open(f"{name}@{revision}/{file}", block_size=1 << 16) as weights:
@@ -145,13 +130,12 @@ def _fetch_table(name: str, revision: str, file: str) -> np.ndarray:
 def _read_table(file) -> np.ndarray:
     """Read the input embeddings: a file is a length, a header in JSON, and its tensors in a row."""
     size, _ = file.seek(0, 2), file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if length > min(size, 100_000_000):  # the format's own limit
-        raise ValueError("its weights have no header that can be read")
-    header = json.loads(file.read(length))
-    [table] = [tensor for key, tensor in header.items() if key.endswith(_EMBEDDING)]
-    start, stop = table["data_offsets"]
-    if 8 + length + stop > size:  # before that much memory is asked for
+    length, stop = int.from_bytes(file.read(8), "little"), 0
+    if length <= size:  # else more memory is asked for than the file holds
+        header = json.loads(file.read(length))
+        [table] = [tensor for key, tensor in header.items() if key.endswith(_EMBEDDING)]
+        start, stop = table["data_offsets"]
+    if 8 + length + stop > size:
         raise ValueError("its weights end early")
     file.seek(8 + length + start)
     alone = json.dumps({"table": table | {"data_offsets": [0, stop - start]}}).encode()
@@ -171,14 +155,12 @@ def _folder(name: str, weights: bool = True) -> Path:
     place = checkpoint(name)
     on_disk = place != name or Path(place).is_dir()
     folder = Path(place) if on_disk else _hub_folder(name, weights=False)
-    for file in ("config.json", "vocab.txt"):
-        if not (folder / file).is_file():
-            raise _not_had(name, f"{folder} holds no {file}")
     with _explained(name, folder):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = config.get("model_type")
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "esm":
             raise ValueError(f"its model type is {kind!r}, and only 'esm' (ESM2) is known here")
+        if not (folder / "vocab.txt").is_file():
+            raise ValueError("it holds no vocab.txt")
     return folder if on_disk or not weights else _hub_folder(name, weights=True)
 
 
@@ -212,14 +194,6 @@ def _hub_folder(name: str, weights: bool) -> Path:
     return folder
 
 
-def _not_had(name: str, why: str) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"The language model {name!r} can't be had in the {edition()} edition: {why}. Connect to "
-        "the network once, so that it can be downloaded; or set DLFB_CHECKPOINTS to a folder that "
-        "has it, or to 'pocket' for the small model that comes with dlfb."
-    )
-
-
 @contextmanager
 def _from_hub(name: str) -> Iterator[None]:
     """Turn whatever the hub's client raises into a sentence."""
@@ -230,8 +204,12 @@ def _from_hub(name: str) -> Iterator[None]:
         requests.head(constants.ENDPOINT, timeout=10)
         yield
     except Exception as error:  # its own kinds, those of its HTTP library, and ValueErrors
-        why = f"{constants.ENDPOINT} does not give it ({_first_line(error)})"
-        raise _not_had(name, why) from error
+        raise FileNotFoundError(
+            f"The language model {name!r} can't be had in the {edition()} edition: "
+            f"{constants.ENDPOINT} does not give it ({_first_line(error)}). Connect to the network "
+            "once, so that it can be downloaded; or set DLFB_CHECKPOINTS to a folder that has it, "
+            "or to 'pocket' for the small model that comes with dlfb."
+        ) from error
 
 
 @contextmanager
@@ -248,25 +226,24 @@ def _explained(name: str, folder: Path) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 @contextmanager
 def _quiet(bars: bool = False) -> Iterator[None]:
     """Silence bars, warnings and load reports of the libraries, then set all as it was."""
-    loggers = {name: logging.getLogger(name).level for name in ("transformers", "huggingface_hub")}
-    had_bars = hf_logging.is_progress_bar_enabled()
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    levels, had_bars = [log.level for log in loggers], hf_logging.is_progress_bar_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in loggers:
-            logging.getLogger(name).setLevel(logging.ERROR)
+        for log in loggers:
+            log.setLevel(logging.ERROR)
         if not bars:
             hf_logging.disable_progress_bar()  # the hub's too
         try:
             yield
         finally:
-            for name, level in loggers.items():
-                logging.getLogger(name).setLevel(level)
+            for log, level in zip(loggers, levels, strict=True):
+                log.setLevel(level)
             if had_bars:
                 hf_logging.enable_progress_bar()

@@ -1,8 +1,6 @@
 """Structures in the PDB format: fetched from RCSB, read, turned and drawn (notebook 01)."""
 
-import os
 import re
-import warnings
 from base64 import b64encode
 from functools import lru_cache, partial
 from io import BytesIO
@@ -23,6 +21,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from dlfb.proteins.sequences import CLASS_COLORS, amino_acid_class
 from dlfb.utils.config import PALETTE
 from dlfb.utils.context import assets, cache_dir, edition
+from dlfb.utils.restore import kept
 
 STRUCTURES = {"3I40": "insulin", "1BKV": "collagen", "1YAR": "proteasome"} | {
     "1UBI": "ubiquitin", "2HHB": "haemoglobin", "1I10": "lactate dehydrogenase"
@@ -44,12 +43,8 @@ def fetch_protein_structure(pdb_id: str) -> str:
 
     `pdb_id` is such as ``"3I40"``, in either case, or ``"pdb_00003i40"``. The pocket edition has
     those of `STRUCTURES`, and prints a line where one is a model and not the measured entry. The
-    full edition downloads any entry, once.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError, ConnectionError
-        If `pdb_id` can't be one; if there is no such entry here; if RCSB gives no structure.
+    full edition downloads any entry, once. Raises ValueError for what can't be an id,
+    FileNotFoundError where there is no such entry, ConnectionError where RCSB does not answer.
     """
     form = re.fullmatch("(?:pdb_0000)?([0-9][a-z0-9]{3})", str(pdb_id).strip(), re.ASCII | re.I)
     if form is None or not isinstance(pdb_id, str):
@@ -60,7 +55,8 @@ def fetch_protein_structure(pdb_id: str) -> str:
     text = checked(here.read_text("utf8", "replace"), str(here)) if here.is_file() else ""
     is_model = "\nEXPDTA    THEORETICAL MODEL" in text
     if edition() == "full" and (is_model or not text):
-        return _downloaded(pdb_id, cache_dir() / "structures" / f"{pdb_id}.pdb")
+        key = {"function": "fetch_protein_structure()"}
+        return kept(cache_dir() / "structures" / pdb_id, key, partial(_downloaded, pdb_id))
     if not text:
         have = ", ".join(f"{key} ({name})" for key, name in available_structures().items())
         raise FileNotFoundError(
@@ -79,10 +75,7 @@ def available_structures() -> dict[str, str]:
 
 
 def read_chains(structure: str) -> dict[str, list[str]]:
-    """Return the amino acids of each chain that have a place, in order, in three letters.
-
-    Modified ones count, such as ``HYP`` in collagen; water, ligands and nucleic acids do not.
-    """
+    """Return each chain's amino acids that have a place, modified ones too, in three letters."""
     residues = _residues(checked(structure, "read_chains"))
     return {name: list(chain.resn) for name, chain in residues.groupby("chain", sort=False)}
 
@@ -121,21 +114,17 @@ def view_structure(
 ) -> StructureView:
     """Return a view of a structure that can be turned with the mouse, a ``py3Dmol.view``.
 
-    Parameters
-    ----------
-    structure : str
-        What `fetch_protein_structure` returns.
-    style, color : str
-        One of `STYLES`, one of `COLORINGS`. ``"spectrum"`` goes along each chain.
-    width, height : int
-        In pixels.
+    `structure` is what `fetch_protein_structure` returns; `style` is one of `STYLES`, `color` one
+    of `COLORINGS` (``"spectrum"`` goes along each chain); `width` and `height` are in pixels.
     """
     if style not in STYLES:
         raise ValueError(f"view_structure: no style {style!r}; take {', '.join(STYLES)}.")
     drawn = _drawn(checked(structure, "view_structure"), style)
     if not re.search("^(ATOM|HETATM)", drawn, re.MULTILINE):
-        fault = f"view_structure: no atom to draw as {style!r} has coordinates"
-        raise ValueError(f"{fault}. Ligands and water show with style='sphere'.")
+        raise ValueError(
+            f"view_structure: no atom to draw as {style!r} has coordinates. Ligands and water show "
+            "with style='sphere'."
+        )
     scheme, meaning = coloring(structure, color)
     view = StructureView(width=width, height=height)
     view.addModel(drawn, "pdb")
@@ -156,8 +145,7 @@ def plot_structure(
 ) -> Figure:
     """Draw the chains from alpha carbon to alpha carbon, for where nothing can be turned.
 
-    `structure` and `color` are those of `view_structure`; it is seen from `elev` and `azim`, in
-    degrees. Secondary structure is what the file's HELIX and SHEET lines say.
+    It is seen from `elev` and `azim`, in degrees. Secondary structure is that of the file's lines.
     """
     residues = _residues(checked(structure, "plot_structure"))
     if residues.empty:
@@ -165,9 +153,9 @@ def plot_structure(
         raise ValueError(f"{fault}. view_structure(..., style='sphere') shows other atoms.")
     scheme, meaning = coloring(structure, color)
     values, places = residues[scheme["prop"]], residues[["x", "y", "z"]].to_numpy()
-    if color == "spectrum":
-        values = colormaps["viridis"](0.1 + 0.9 * (values - values.min()) / (np.ptp(values) or 1))
-    shades = list(values) if color == "spectrum" else list(values.map(scheme["map"]))
+    along = 0.1 + 0.9 * (residues.resi - residues.resi.min()) / (np.ptp(residues.resi) or 1)
+    spectrum = color == "spectrum"
+    shades = list(colormaps["viridis"](along) if spectrum else values.map(scheme["map"]))
     # Each residue's line begins at the one before; the first of a chain is a dot.
     same = (residues.chain == residues.chain.shift()).to_numpy()
     begins = np.where(same[:, None], np.roll(places, 1, axis=0), places - 0.01)
@@ -236,8 +224,7 @@ def _residues(structure: str) -> pd.DataFrame:
     return residues.assign(ss=[kinds.get(key, "c") for key in at])
 
 
-def _place(line: str) -> list[float]:
-    """Return where an ATOM or HETATM line puts its atom, nothing if it does not say."""
+def _place(line: str) -> list[float]:  # nothing where an atom's line does not say
     try:
         place = [float(line[at : at + 8]) for at in (30, 38, 46) if int(line[22:26]) < 10_000]
     except ValueError:
@@ -245,8 +232,7 @@ def _place(line: str) -> list[float]:
     return place if line.startswith(("ATOM", "HETATM")) and np.isfinite(place).all() else []
 
 
-def _span(line: str) -> range:
-    """Return the residue numbers of a HELIX or SHEET line, nothing if it has none."""
+def _span(line: str) -> range:  # the residue numbers of a HELIX or SHEET line
     try:
         begin = {"HELIX ": 21, "SHEET ": 22}[line[:6]]
         return range(int(line[begin : begin + 4]), int(line[33:37]) + 1)
@@ -270,10 +256,7 @@ def _drawn(structure: str, style: str) -> str:
     return "\n".join(kept) + "\n"
 
 
-def _downloaded(pdb_id: str, kept: Path) -> str:
-    """Return an entry that was kept, or else get it from the archive and keep it."""
-    if kept.is_file():
-        return checked(kept.read_text("utf8"), str(kept))
+def _downloaded(pdb_id: str) -> str:
     url = f"{RCSB}/{pdb_id}.pdb"
     try:
         answer = requests.get(url, timeout=TIMEOUT)
@@ -281,18 +264,9 @@ def _downloaded(pdb_id: str, kept: Path) -> str:
             fault = f"The Protein Data Bank has no entry {pdb_id} in the PDB format"
             raise FileNotFoundError(f"{fault}. The largest are in mmCIF only, which is not read.")
         answer.raise_for_status()
-        text = checked(answer.content.decode(errors="replace"), url)
+        return checked(answer.content.decode(errors="replace"), url)
     except (requests.RequestException, ValueError) as error:
         raise ConnectionError(
             f"{url} gave no structure: {error} Connect to the network and try again, or set "
             "DLFB_EDITION=pocket for the structures that come with dlfb."
         ) from error
-    aside = kept.with_name(f"{kept.name}.{os.getpid()}")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf8")
-        os.replace(aside, kept)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        warnings.warn(f"{pdb_id} could not be kept as {kept}: {error}", stacklevel=3)
-    return text

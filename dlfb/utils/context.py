@@ -4,12 +4,10 @@ A notebook asks two questions only, ``assets("proteins/...")`` for a file and
 ``checkpoint("facebook/esm2_...")`` for a model. What they answer depends on the edition, so
 the same notebook runs offline (``pocket``) and with the book's models and data (``full``).
 
-==================== =========================================================
-``DLFB_EDITION``     ``pocket`` (default) or ``full``
-``DLFB_ASSETS``      a folder holding ``proteins/...``, read instead of the edition's
-``DLFB_CHECKPOINTS`` ``pocket``, ``hub`` or a folder of checkpoint folders
-``DLFB_CACHE``       where a reader's own results are kept
-==================== =========================================================
+``DLFB_EDITION``      ``pocket`` (default) or ``full``
+``DLFB_ASSETS``       a folder holding ``proteins/...``, read instead of the edition's
+``DLFB_CHECKPOINTS``  ``pocket``, ``hub`` or a folder of checkpoint folders
+``DLFB_CACHE``        where a reader's own results are kept
 """
 
 import hashlib
@@ -31,25 +29,18 @@ _chosen_edition: str | None = None
 
 
 def use_edition(name: str) -> None:
-    """Choose the edition, ``"pocket"`` or ``"full"``, for the rest of this process.
-
-    It takes precedence over ``DLFB_EDITION``; another name is a ValueError.
-    """
+    """Choose ``"pocket"`` or ``"full"`` for the rest of this process, over ``DLFB_EDITION``."""
     global _chosen_edition
-    _chosen_edition = _known_edition(name, "use_edition()")
+    _chosen_edition = _known(name, "use_edition()")
 
 
 def edition() -> str:
     """Return the name of the edition in use, ``"pocket"`` or ``"full"``."""
-    chosen = _chosen_edition or os.environ.get("DLFB_EDITION") or "pocket"
-    return _known_edition(chosen, "DLFB_EDITION")
+    return _known(_chosen_edition or os.environ.get("DLFB_EDITION") or "pocket", "DLFB_EDITION")
 
 
 def cache_dir() -> Path:
-    """Return the folder that keeps a reader's results (not created here).
-
-    ``DLFB_CACHE`` if set, else the operating system's cache folder of the user.
-    """
+    """Return the folder that keeps a reader's results: ``DLFB_CACHE``, or else the system's."""
     chosen = os.environ.get("DLFB_CACHE")
     try:
         folder = Path(chosen or platformdirs.user_cache_dir("dlfb", False)).expanduser()
@@ -66,27 +57,13 @@ def provisioned_dir() -> Path:
     return cache_dir() / "full"
 
 
-def results_dir() -> Path:
-    """Return the cache folder for results, one for each source of files."""
-    return cache_dir() / "results" / _source()[0]
-
-
 def assets(subpath: str | os.PathLike) -> str:
-    """Return the path of a file of the chapter, to read it or to write it.
+    """Return the absolute path of a file of the chapter, such as ``"proteins/models/mlp"``.
 
-    A file that the edition has is returned where it lies; any other is a result of the
-    reader's own and belongs in the cache. The files of ``proteins/datasets`` come from one
-    place: in the full edition what ``dlfb-provision`` fetched, if it did, else the package.
-
-    Parameters
-    ----------
-    subpath : str
-        Such as ``"proteins/datasets/train_terms.tsv.zip"`` or ``"proteins/models/mlp"``.
-
-    Returns
-    -------
-    str
-        An absolute path. Its folder exists if the path is one to write to.
+    A file that the edition has is returned where it lies; any other is a result of the reader's
+    own, to be written in the cache, where its folder is made. The files of ``proteins/datasets``
+    come from one place: in the full edition what ``dlfb-provision`` fetched, if it did, else the
+    package.
 
     Raises
     ------
@@ -102,15 +79,14 @@ def assets(subpath: str | os.PathLike) -> str:
             "assets folder, such as 'proteins/datasets/train_sequences.fasta'."
         )
     source, root = _source()
+    # A result of `restorable` is asked for without the ending that its file has.
+    found = (root / relative).exists() or (root / f"{relative}.dlfb").exists()
     if root == _SHIPPED:
         known = source == "pocket" or relative.parent == _DATASETS
         found = known and (root / relative).is_file()
-    else:
-        # A result of `restorable` is asked for without the ending that its file has.
-        found = (root / relative).exists() or (root / f"{relative}.dlfb").exists()
     if found:
         return str(root / relative)
-    own = results_dir() / relative
+    own = cache_dir() / "results" / source / relative
     try:
         own.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -125,20 +101,14 @@ def assets(subpath: str | os.PathLike) -> str:
 def checkpoint(name: str) -> str:
     """Return what ``from_pretrained`` should be given: a folder, or a name on the hub.
 
-    Where the small model of the package answers for an ESM2, a printed line says so.
-
-    Parameters
-    ----------
-    name : str
-        A name on the Hugging Face hub, such as ``"facebook/esm2_t6_8M_UR50D"``, the small
-        model's own, `POCKET_MODEL`, or a folder that holds a checkpoint.
+    `name` is one on the Hugging Face hub, the small model's own, `POCKET_MODEL`, or a folder that
+    holds a checkpoint. Where the small model answers for an ESM2, a printed line says so.
 
     Raises
     ------
-    ValueError
-        If the pocket edition is asked for what is no ESM2.
-    FileNotFoundError
-        If ``DLFB_CHECKPOINTS`` is a folder that has no such checkpoint.
+    ValueError, FileNotFoundError
+        If the pocket edition is asked for what is no ESM2; if ``DLFB_CHECKPOINTS`` is a folder
+        that has no such checkpoint.
     """
     name = os.fspath(name)
     if checkpoint_name(name) == POCKET_MODEL:
@@ -147,8 +117,8 @@ def checkpoint(name: str) -> str:
         return str(_SHIPPED / "model")
     source, folders = _checkpoint_source(), [Path(name)]
     if source not in ("pocket", "hub"):
-        root = Path(os.path.expanduser(source))
-        folders += [root / name, root / name.rsplit("/", 1)[-1], root / name.replace("/", "_")]
+        root = Path(source).expanduser()
+        folders += [root / name, root / name.rsplit("/", 1)[-1]]
     for folder in folders:
         if (folder / "config.json").is_file():
             return str(folder.absolute())
@@ -160,9 +130,8 @@ def checkpoint(name: str) -> str:
             f"has one language model, {POCKET_MODEL}; it answers for ESM2's names on the hub too."
         )
     raise FileNotFoundError(
-        f"No checkpoint {name!r} under DLFB_CHECKPOINTS={source!r}: none of "
-        f"{', '.join(map(str, folders[1:]))} holds a config.json. Put the checkpoint's folder "
-        "there, or set DLFB_CHECKPOINTS to 'pocket' or 'hub'."
+        f"There is no checkpoint {name!r} under DLFB_CHECKPOINTS={source!r}: no {folder} with "
+        "a config.json. Put it there, or set DLFB_CHECKPOINTS to 'pocket' or 'hub'."
     )
 
 
@@ -179,9 +148,8 @@ def _checkpoint_source() -> str:
 
 def _source() -> tuple[str, Path]:
     """Return where the files come from: a name for the folder of their results, and the folder."""
-    override = os.environ.get("DLFB_ASSETS")
-    if override:
-        root = Path(os.path.expanduser(override)).resolve()
+    if override := os.environ.get("DLFB_ASSETS"):
+        root = Path(override).expanduser().resolve()
         if not root.is_dir():
             raise FileNotFoundError(
                 f"DLFB_ASSETS={override!r} is not a folder. It must hold 'proteins/datasets/...'."
@@ -193,7 +161,7 @@ def _source() -> tuple[str, Path]:
     return edition(), _SHIPPED
 
 
-def _known_edition(name: str, where: str) -> str:
+def _known(name: str, where: str) -> str:
     if name not in EDITIONS:
         raise ValueError(f"{where}: there is no edition {name!r}; choose 'pocket' or 'full'.")
     return name

@@ -186,7 +186,7 @@ def test_a_file_can_t_ask_for_more_than_it_holds(own_copy):
     with pytest.raises(ValueError, match="its weights end early"):
         token_embeddings(NAME)
     file.write_bytes((10**13).to_bytes(8, "little") + b"{}")
-    with pytest.raises(ValueError, match="no header"):
+    with pytest.raises(ValueError, match="end early"):
         token_embeddings(NAME)
 
 
@@ -248,7 +248,7 @@ def test_pickled_weights_are_never_read(own_copy):
         ("model.safetensors", None, ValueError, "can't be read"),
         ("config.json", b"[]", ValueError, "can't be read"),
         ("config.json", b'{"model_type": "bert"}', ValueError, "'bert', and only 'esm'"),
-        ("vocab.txt", None, FileNotFoundError, "holds no vocab.txt"),
+        ("vocab.txt", None, ValueError, "holds no vocab.txt"),
     ],
 )
 def test_a_damaged_checkpoint_is_a_sentence(own_copy, function, file, content, kind, message):

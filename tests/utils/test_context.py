@@ -64,12 +64,12 @@ def test_data_sets_come_whole_from_one_place(tmp_path):
     (there / "train_terms.tsv.zip").write_text("alone")
     for name in (*CAFA, "clusters.tsv.zip"):
         assert "pocket" in context.assets(f"proteins/datasets/{name}")
-    assert context.results_dir().name == "full"
+    assert "results/full/" in context.assets("proteins/models/mlp")
     for name in CAFA:
         (there / name).write_text("fetched")
     for name in CAFA:
         assert context.assets(f"proteins/datasets/{name}") == str(there / name)
-    assert context.results_dir().name == "provisioned"
+    assert "results/provisioned/" in context.assets("proteins/models/mlp")
     # The clusters of other proteins would not join.
     assert not Path(context.assets("proteins/datasets/clusters.tsv.zip")).exists()
 
