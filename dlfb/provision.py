@@ -31,36 +31,20 @@ GOA (CC BY 4.0). Gene Ontology: CC BY 4.0, https://geneontology.org/docs/go-cita
 
 
 def provision(
-    chapter: str = "proteins",
-    destination: str | os.PathLike | None = None,
-    host: str = BOOK,
-    ontology: str = GO,
+    chapter="proteins", destination: str | os.PathLike | None = None, host=BOOK, ontology=GO
 ) -> Path:
     """Get the data sets of a chapter from the book's host, and the Gene Ontology.
 
-    Parameters
-    ----------
-    chapter : str
-        The first folder of the paths that the host lists.
-    destination : path, optional
-        Gets ``proteins/datasets/...``; default: where the full edition looks. A file of another
-        size that has the name of a new one is kept as ``NAME.earlier``.
-    host : str
-        The book's host or a mirror of it.
-    ontology : str
-        The address of go-basic.obo, for hosts that list none.
-
-    Returns
-    -------
-    Path
-        The destination.
+    `host` is the book's or a mirror of it, `ontology` the address of go-basic.obo where the host
+    lists none. The files go to ``proteins/datasets/...`` in `destination`, by default where the
+    full edition looks, which is returned. One of another size that was there is kept as
+    ``NAME.earlier``.
 
     Raises
     ------
-    OSError
-        If a file can't be had whole, or not be written. What was there before is unchanged.
-    ValueError
-        If the host's list of files is not one, or lacks a file that the pages need.
+    OSError, ValueError
+        If a file can't be had whole, or not be written, and what was there before is unchanged; if
+        the host's list of files is not one, or lacks a file that the pages need.
     """
     root = Path(destination or provisioned_dir()).expanduser().absolute()
     aside = root / chapter / ".incoming"
@@ -92,10 +76,7 @@ def provision(
 def read_listing(text: str, chapter: str) -> dict[str, int | None]:
     """Return the data sets that a ``urls.txt`` lists for a chapter, as {path: size in bytes}.
 
-    Raises
-    ------
-    ValueError
-        If a line is not "size path", or a path leaves its folder.
+    A line that is not "size path", or a path that leaves its folder, is a ValueError.
     """
     files = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -154,7 +135,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"dlfb-provision: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    default = root == provisioned_dir()
-    print(f"The files are in {root}. To use them, set DLFB_", end="")
-    print('EDITION=full, or call dlfb.use_edition("full").' if default else f"ASSETS={root}.")
+    setting = "EDITION=full" if root == provisioned_dir() else f"ASSETS={root}"
+    print(f"The files are in {root}. To use them, set DLFB_{setting}.")
     return 0

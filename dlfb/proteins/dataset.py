@@ -88,9 +88,8 @@ def name_terms(
 ) -> pd.DataFrame:
     """Add each term's description, and drop the rows whose term the ontology does not have.
 
-    A term may have been withdrawn since the annotation was made, or merged into another one. An
-    inner merge with the names would drop its rows without a word; here a line says how many, and
-    why. Rows keep their index.
+    Those are terms withdrawn since the annotation was made, or merged into others. An inner merge
+    would drop them without a word; here a line says how many, and why. Rows keep their index.
     """
     graph = ontology.read_ontology() if graph is None else graph
     ids = terms["term"].unique()
@@ -124,6 +123,9 @@ def function_table(
 ) -> pd.DataFrame:
     """Build the chapter's table: a row for each protein, a 0/1 column for each function.
 
+    Columns are EntryID, Sequence, Length, then one of int8 per term; sorted by EntryID and term.
+    With `verbose`, each step prints what it keeps, what it loses, and why.
+
     Parameters
     ----------
     aspect, taxonomy_id : {"BPO", "MFO", "CCO"}, int
@@ -135,13 +137,6 @@ def function_table(
         `max_length`, as in the chapter, so that a column of the table can have fewer.
     max_length : int or None
         Keep the proteins of at most so many residues.
-    verbose : bool
-        Print what each step keeps, what it loses, and why.
-
-    Returns
-    -------
-    DataFrame
-        EntryID, Sequence, Length, then int8 columns of 0 and 1; sorted by EntryID and term.
     """
     terms = load_terms(aspect)
 
@@ -195,9 +190,9 @@ def proteins_at(
 ) -> pd.DataFrame:
     """Return the proteins that are in one place of the cell and in no other (notebook 05).
 
-    Of the aspect CCO, such a protein has the term `location` (``"GO:0005576"`` is the
-    extracellular region) and at most its ancestors besides; `lengths` are the fewest and the most
-    residues. Columns EntryID, Sequence, Length, sorted by EntryID.
+    Of the aspect CCO, such a protein has the term `location`, such as ``"GO:0005576"``, and at
+    most its ancestors besides; `lengths` are the fewest and the most residues. Columns EntryID,
+    Sequence, Length, sorted by EntryID.
     """
     general = ontology.ancestors(ontology.read_ontology(), location)
     terms, taxonomy, found = load_terms("CCO"), load_taxonomy(), load_sequences()
@@ -225,10 +220,8 @@ def _read_table(name: str, columns: list[str]) -> tuple[pd.DataFrame, str]:
     headed = not {*columns}.isdisjoint(first)  # CAFA6's taxonomy has no header
     lacking = [column for column in columns if column not in first]
     if lacking and (headed or len(first) != len(columns)):
-        raise ValueError(
-            f"{path}: the table lacks the column {lacking[0]!r} (its first line reads "
-            f"{', '.join(first)[:200]}; wanted are {', '.join(columns)}, tab-separated)."
-        )
+        there = f"its first line reads {', '.join(first)[:200]}; wanted are {', '.join(columns)}"
+        raise ValueError(f"{path}: the table lacks the column {lacking[0]!r} ({there}, with tabs).")
     # No cell is special (a protein may be called NA) and no line skipped (so that rows are lines).
     table = pd.read_csv(
         io.StringIO(text), sep="\t", dtype="str", names=first if headed else columns,
@@ -249,6 +242,5 @@ def _check(cells: pd.Series, good: pd.Series, name: str, wanted: str, unit: str 
         raise ValueError(f"{name}, {unit} {place}: {cells[place]!r} where {wanted} should be.")
 
 
-def _go_term_descriptions(go_file: bytes) -> pd.DataFrame:
-    """Return the names; the argument is what `restorable` tells one GO file from another by."""
+def _go_term_descriptions(go_file: bytes) -> pd.DataFrame:  # the argument is part of the key
     return ontology.descriptions(ontology.read_ontology())[["term", "description"]]

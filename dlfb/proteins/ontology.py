@@ -27,13 +27,7 @@ def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
     One node per live term, with ``name`` and ``aspect``; edges point from a term to its parents.
     The graph's attributes: ``alt_ids`` (id of a merged term: id that took it over), ``obsolete``
     (id of a withdrawn term: name), ``hierarchy`` (the graph of the edges that annotation follows).
-    It is frozen: the same file is parsed once per process.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file; if it is not GO: no terms, a term without id or of no aspect,
-        or a parent that is not defined.
+    It is frozen: the same file is parsed once per process. A file that is not GO is a ValueError.
     """
     path = dataset_file("go-basic.obo") if path is None else Path(path)
     if not path.is_file():
@@ -179,13 +173,13 @@ def resolve(terms: Iterable[str], graph: nx.MultiDiGraph) -> tuple[np.ndarray, n
     ``"merged"`` into another term, ``"obsolete"`` or ``"unknown"``.
     """
     alt_ids, obsolete = graph.graph["alt_ids"], graph.graph["obsolete"]
-
-    def fate(term: str) -> tuple[str, str]:
-        if term in graph:
-            return term, "live"
-        if term in alt_ids:
-            return alt_ids[term], "merged"
-        return term, "obsolete" if term in obsolete else "unknown"
-
-    fates = np.array([fate(term) for term in terms], dtype=object).reshape(-1, 2)
-    return fates[:, 0], fates[:, 1]
+    terms = [*terms]
+    kinds = [
+        "live" if term in graph
+        else "merged" if term in alt_ids
+        else "obsolete" if term in obsolete
+        else "unknown"
+        for term in terms
+    ]  # fmt: skip
+    current = [term if term in graph else alt_ids.get(term, term) for term in terms]
+    return np.array(current, dtype=object), np.array(kinds, dtype=object)

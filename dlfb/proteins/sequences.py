@@ -24,8 +24,8 @@ AMINO_ACIDS: tuple[str, ...] = tuple("RHKDESTNQGPCAVILMFYW")
 AMINO_ACID_TO_INDEX: dict[str, int] = {letter: i for i, letter in enumerate(AMINO_ACIDS)}
 
 RARE_LETTERS: tuple[str, ...] = tuple("UOBZX")
-#: What `encode` answers for a rare letter: one past the alphabet. Looking it up in an array of
-#: twenty fails aloud, whereas -1 would quietly mean tryptophan; `jax.nn.one_hot` makes it zeros.
+#: What `encode` answers for a rare letter: one past the alphabet, so that looking it up fails
+#: aloud, whereas -1 would quietly mean tryptophan; `jax.nn.one_hot` makes it zeros.
 RARE_INDEX = len(AMINO_ACIDS)
 
 AMINO_ACID_CLASSES: dict[str, str] = {
@@ -37,14 +37,8 @@ AMINO_ACID_CLASSES: dict[str, str] = {
 }
 SPECIAL_TOKENS = "special tokens"
 #: Colours of Okabe and Ito (2008), told apart with any common kind of colour blindness.
-CLASS_COLORS: dict[str, str] = {
-    "hydrophobic": "#E69F00",
-    "polar uncharged": "#56B4E9",
-    "negative": "#D55E00",
-    "positive": "#0072B2",
-    "special amino acids": "#009E73",
-    SPECIAL_TOKENS: "#999999",
-}
+_COLORS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#999999")
+CLASS_COLORS = dict(zip([*AMINO_ACID_CLASSES, SPECIAL_TOKENS], _COLORS, strict=True))
 
 #: Human insulin's precursor (UniProt P01308): signal peptide, B chain, C peptide, A chain.
 INSULIN = (
@@ -69,9 +63,8 @@ def amino_acid_class(token: str) -> str:
 def clean_sequence(sequence: str, name: str = "sequence") -> str:
     """Return a sequence in upper case, without white space and one final stop (``*``).
 
-    What is left are letters of the twenty amino acids and of ``U O B Z X``, at least one. Else it
-    is a ValueError that says `name`, the letter, and its position counted from 1 without white
-    space.
+    What is left are the letters of the twenty amino acids and ``U O B Z X``. Else a ValueError
+    says `name`, the letter, and its position counted from 1 without white space.
     """
     if not isinstance(sequence, str):
         raise ValueError(
@@ -100,31 +93,21 @@ def encode(sequence: str) -> list[int]:
 
 
 def one_hot(sequence: str) -> np.ndarray:
-    """Return a sequence as rows of zeros with a single one: (L, 20), float32.
-
-    Columns are in the order of `AMINO_ACIDS`. The rare letters get a row of zeros.
-    """
-    # A 21st row of zeros serves the rare letters.
+    """Return rows of zeros with a single one: (L, 20), float32, all zeros for a rare letter."""
     return np.eye(len(AMINO_ACIDS) + 1, len(AMINO_ACIDS), dtype=np.float32)[encode(sequence)]
 
 
 def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tuple[str, str]]:
     """Read a FASTA file, plain, gzip-compressed or zipped, one record at a time.
 
-    A record whose id or sequence is not one ends it or, with ``on_error="skip"``, is left out
-    with a warning that names it.
-
-    Yields
-    ------
-    (str, str)
-        The record's id and its clean sequence. The id is the header's first word, and of
-        ``sp|P01308|INS_HUMAN`` (as UniProt writes it) the accession. Ids may repeat.
+    Yields ids, which may repeat, and clean sequences. An id is the header's first word, and of
+    ``sp|P01308|INS_HUMAN`` (as UniProt writes it) the accession. A record whose id or sequence is
+    not one is a ValueError or, with ``on_error="skip"``, left out with a warning; both name it.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file; if it is damaged, not FASTA, or holds no record. The message
-        names the file and the record.
+        If there is no such file; if it is damaged, not FASTA, or holds no record.
     """
     # Imported here: Biopython is not needed for encoding.
     from Bio.SeqIO.FastaIO import SimpleFastaParser

@@ -25,31 +25,18 @@ def split_proteins(
 ) -> dict[str, pd.DataFrame]:
     """Divide proteins at random into those to learn from, to choose by, and to judge by.
 
-    Proteins of one sequence go to one split: nothing could be learned from having seen the
-    other. Sizes are as near to `fractions` as such groups allow.
+    Proteins of one sequence go to one split, and so do those of one group where `groups` has a
+    value for each EntryID, such as its cluster. Sizes are as near to `fractions` (of ``"train"``,
+    ``"valid"`` and ``"test"``) as that allows. The same ids, sequences and seed give the same
+    splits, whatever the order of the rows and the process's hash seed.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns EntryID and Sequence, and any others.
-    fractions, seed : (float, float, float), int
-        Shares of train, valid and test. The same ids, sequences and seed give the same splits,
-        whatever the order of the rows and the process's hash seed.
-    groups : mapping or Series, optional
-        What else keeps proteins together, such as their cluster: a value for each EntryID.
-
-    Returns
-    -------
-    dict of DataFrame
-        ``"train"``, ``"valid"``, ``"test"``: the rows, sorted by EntryID. ValueError if an id
-        occurs twice, or anything is missing.
+    `table` has the columns EntryID and Sequence, and any others; the splits are its rows, sorted
+    by EntryID. It is a ValueError if an id occurs twice, or anything is missing.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"split_proteins(): fractions={fractions!r} should be three numbers, none of them "
-            "negative, that sum to one, such as (0.6, 0.2, 0.2)."
-        )
+        wanted = "three numbers, none of them negative, that sum to one, such as (0.6, 0.2, 0.2)"
+        raise ValueError(f"split_proteins(): fractions={fractions!r} should be {wanted}.")
     lacking = {"EntryID", "Sequence"} - set(table.columns)
     if lacking:
         raise ValueError(f"split_proteins(): the table has no column {min(lacking)!r}.")
@@ -88,11 +75,7 @@ def split_proteins(
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The proteins of one split, ready for training.
-
-    Float32 `embeddings` (N, D) and `targets` (N, T), which are 1 where protein n has term t, 0
-    where not, NaN where that is not known; `ids` (N,) and `terms` (T,), arrays of str.
-    """
+    """One split's float32 embeddings (N, D) and targets (N, T): 1, 0, or NaN for unknown."""
 
     embeddings: np.ndarray
     targets: np.ndarray
@@ -141,18 +124,11 @@ def build_dataset(
     `store_file_prefix` is where :func:`store_sequence_embeddings` put those of `model_checkpoint`,
     without the split's name (``_train``, ``_valid``, ``_test``); by default
     ``assets("proteins/datasets/protein_dataset")``. FileNotFoundError if they are not there.
-
-    Returns
-    -------
-    dict of Split
-        ``"train"``, ``"valid"``, ``"test"``. Targets are all columns but EntryID, Sequence,
-        Length and the embeddings.
+    Targets are all columns but EntryID, Sequence, Length and the embeddings.
     """
-    if store_file_prefix is None:
-        store_file_prefix = assets("proteins/datasets/protein_dataset")
     splits = {}
     for name in SPLITS:
-        prefix = f"{store_file_prefix}_{name}"
+        prefix = f"{store_file_prefix or assets('proteins/datasets/protein_dataset')}_{name}"
         try:
             table = load_sequence_embeddings(prefix, model_checkpoint)
         except FileNotFoundError as error:
@@ -185,9 +161,8 @@ def _as_split(table: pd.DataFrame, what: str) -> Split:
     dimensions = [column for column in table if column.startswith("ME:")]
     terms = [column for column in table if column not in {*dimensions, *_NO_TARGETS}]
     if not dimensions or not terms:
-        raise ValueError(
-            f"{what} has {len(dimensions)} columns of embeddings and {len(terms)} of targets."
-        )
+        counts = f"{len(dimensions)} columns of embeddings and {len(terms)} of targets"
+        raise ValueError(f"{what} has {counts}.")
     try:
         targets = table[terms].to_numpy(np.float32, na_value=np.nan)
     except (TypeError, ValueError) as error:

@@ -42,9 +42,8 @@ def fetch_protein_structure(pdb_id: str) -> str:
     """Return an entry of the Protein Data Bank, as text in the PDB format.
 
     `pdb_id` is such as ``"3I40"``, in either case, or ``"pdb_00003i40"``. The pocket edition has
-    those of `STRUCTURES`, and prints a line where one is a model and not the measured entry. The
-    full edition downloads any entry, once. Raises ValueError for what can't be an id,
-    FileNotFoundError where there is no such entry, ConnectionError where RCSB does not answer.
+    those of `STRUCTURES`, and says where one is a model. The full edition downloads any, once.
+    Raises ValueError for what is no id, FileNotFoundError, and ConnectionError.
     """
     form = re.fullmatch("(?:pdb_0000)?([0-9][a-z0-9]{3})", str(pdb_id).strip(), re.ASCII | re.I)
     if form is None or not isinstance(pdb_id, str):
@@ -121,10 +120,7 @@ def view_structure(
         raise ValueError(f"view_structure: no style {style!r}; take {', '.join(STYLES)}.")
     drawn = _drawn(checked(structure, "view_structure"), style)
     if not re.search("^(ATOM|HETATM)", drawn, re.MULTILINE):
-        raise ValueError(
-            f"view_structure: no atom to draw as {style!r} has coordinates. Ligands and water show "
-            "with style='sphere'."
-        )
+        raise ValueError(f"view_structure: no atom to draw as {style!r} has coordinates.")
     scheme, meaning = coloring(structure, color)
     view = StructureView(width=width, height=height)
     view.addModel(drawn, "pdb")
@@ -140,22 +136,18 @@ def view_structure(
     return view
 
 
-def plot_structure(
-    structure: str, color: str = "spectrum", elev: float = ELEV, azim: float = AZIM
-) -> Figure:
-    """Draw the chains from alpha carbon to alpha carbon, for where nothing can be turned.
-
-    It is seen from `elev` and `azim`, in degrees. Secondary structure is that of the file's lines.
-    """
+def plot_structure(structure: str, color: str = "spectrum") -> Figure:
+    """Draw the chains from alpha carbon to alpha carbon, for where nothing can be turned."""
     residues = _residues(checked(structure, "plot_structure"))
     if residues.empty:
-        fault = "plot_structure: no amino acid here has an alpha carbon with coordinates"
-        raise ValueError(f"{fault}. view_structure(..., style='sphere') shows other atoms.")
+        fault = "no amino acid here has an alpha carbon with coordinates"
+        raise ValueError(f"plot_structure: {fault}. Take view_structure(..., style='sphere').")
     scheme, meaning = coloring(structure, color)
     values, places = residues[scheme["prop"]], residues[["x", "y", "z"]].to_numpy()
-    along = 0.1 + 0.9 * (residues.resi - residues.resi.min()) / (np.ptp(residues.resi) or 1)
-    spectrum = color == "spectrum"
-    shades = list(colormaps["viridis"](along) if spectrum else values.map(scheme["map"]))
+    if color == "spectrum":
+        shades = colormaps["viridis"](0.1 + 0.9 * (values - values.min()) / (np.ptp(values) or 1))
+    else:
+        shades = list(values.map(scheme["map"]))
     # Each residue's line begins at the one before; the first of a chain is a dot.
     same = (residues.chain == residues.chain.shift()).to_numpy()
     begins = np.where(same[:, None], np.roll(places, 1, axis=0), places - 0.01)
@@ -166,7 +158,7 @@ def plot_structure(
     ax.auto_scale_xyz(*places.T)
     ax.set_box_aspect(np.ptp(places, axis=0).clip(min=1), zoom=1.05)  # one scale for all axes
     ax.set_axis_off()
-    ax.view_init(elev=elev, azim=azim)
+    ax.view_init(elev=ELEV, azim=AZIM)
     for name, shade in meaning.items():
         ax.plot([], [], [], color=shade, linewidth=5, label=name)
     if meaning:
@@ -202,8 +194,8 @@ def checked(text: str, where: str) -> str:
     if re.search(r"^(?:data_\S|_atom_site\.)", text, re.MULTILINE | re.I):
         raise ValueError(f"{where}: this is mmCIF, which is not read. Give the file in PDB format.")
     if not re.search(r"^(?:ATOM|HETATM)\s", text, re.MULTILINE):
-        fault = f"this is no protein structure, no line begins with ATOM: {text.strip()[:60]!r}"
-        raise ValueError(f"{where}: {fault}. Give the text of a file in the PDB format.")
+        start = text.strip()[:60]
+        raise ValueError(f"{where}: this is no protein structure in the PDB format: {start!r}")
     return text
 
 

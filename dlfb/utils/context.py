@@ -53,7 +53,7 @@ def cache_dir() -> Path:
 
 
 def provisioned_dir() -> Path:
-    """Return the folder where ``dlfb-provision`` puts the full edition's files."""
+    """Return where ``dlfb-provision`` puts the full edition's files."""
     return cache_dir() / "full"
 
 
@@ -62,22 +62,17 @@ def assets(subpath: str | os.PathLike) -> str:
 
     A file that the edition has is returned where it lies; any other is a result of the reader's
     own, to be written in the cache, where its folder is made. The files of ``proteins/datasets``
-    come from one place: in the full edition what ``dlfb-provision`` fetched, if it did, else the
-    package.
+    come from one place: in the full edition what ``dlfb-provision`` fetched, else the package.
 
     Raises
     ------
-    ValueError
-        If `subpath` is absolute or climbs out of the assets folder.
-    FileNotFoundError
-        If ``DLFB_ASSETS`` names no folder, or the user has no place for a cache.
+    ValueError, FileNotFoundError
+        If `subpath` leaves the folder; if ``DLFB_ASSETS`` names none, or there is none for a cache.
     """
     relative = PurePosixPath(Path(subpath).as_posix())
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-        raise ValueError(
-            f"assets({str(subpath)!r}): the path must be relative and stay inside the "
-            "assets folder, such as 'proteins/datasets/train_sequences.fasta'."
-        )
+        fault = "the path must be relative and stay inside the folder, such as 'proteins/models'"
+        raise ValueError(f"assets({str(subpath)!r}): {fault}.")
     source, root = _source()
     # A result of `restorable` is asked for without the ending that its file has.
     found = (root / relative).exists() or (root / f"{relative}.dlfb").exists()
@@ -102,13 +97,8 @@ def checkpoint(name: str) -> str:
     """Return what ``from_pretrained`` should be given: a folder, or a name on the hub.
 
     `name` is one on the Hugging Face hub, the small model's own, `POCKET_MODEL`, or a folder that
-    holds a checkpoint. Where the small model answers for an ESM2, a printed line says so.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If the pocket edition is asked for what is no ESM2; if ``DLFB_CHECKPOINTS`` is a folder
-        that has no such checkpoint.
+    holds a checkpoint. Where the small model answers for an ESM2, a printed line says so. What
+    the pocket edition has no answer for is a ValueError, what is not there a FileNotFoundError.
     """
     name = os.fspath(name)
     if checkpoint_name(name) == POCKET_MODEL:

@@ -94,12 +94,6 @@ def test_a_model_straight_from_transformers_will_do(tiny_checkpoints):
     assert folder in predictor.plot_predictions(INSULIN, 29).axes[0].get_title()
 
 
-def test_a_rare_letter_can_be_hidden_too(predictor):
-    figure = predictor.plot_predictions("MAUWM", 2)
-    assert "in truth U" in figure.axes[0].get_title()
-    assert len(figure.axes[0].texts) == 0
-
-
 def test_a_model_without_a_head_is_refused(use_tiny_checkpoints):
     with pytest.raises(ValueError, match="masked=True"):
         MaskPredictor(*load_language_model(NAME))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dlfb.proteins.structures import fetch_protein_structure, view_structure
 from tests.proteins.test_structures import EVIL
-from tests.site.conftest import PAGES, ROOT, watch
+from tests.site.conftest import PAGES, ROOT
 
 STRUCTURES = "notebooks/01_protein_structures.html"
 # Nothing draws: neither on the page nor aside.
@@ -40,19 +40,12 @@ def overhang(page) -> int:
     )
 
 
-@pytest.fixture(scope="module")
-def visit(browser, site, axe):
-    """Return what was found on a page, which is opened once for all that is asked of it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(60_000)
-    found = {}
+@pytest.fixture
+def visit(open_page, axe):
+    """Return a function that says what was found on a page."""
 
     def look(name: str) -> dict:
-        if name in found:
-            return found[name]
-        page = context.new_page()
-        problems, outside = watch(page, site)
-        page.goto(site + name)
+        page = open_page(name)
         page.add_script_tag(path=axe)
         # Colours are checked when they have stopped changing.
         page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
@@ -63,44 +56,25 @@ def visit(browser, site, axe):
         # The theme lets the keyboard into what can be scrolled, a moment after the size changed.
         page.wait_for_timeout(600)
         light += violations(page, {"runOnly": ["scrollable-region-focusable"]})
-        found[name] = {
+        return {
             "title": page.title(),
-            "problems": problems,
-            "outside": outside,
+            "problems": page.problems,
+            "outside": page.outside,
             "light": light,
             "dark": dark,
             "wide": overhang(page),
         }
-        page.close()
-        return found[name]
 
-    yield look
-    context.close()
+    return look
 
 
-page = pytest.mark.parametrize("name", [*PAGES, "search.html"])
-
-
-@page
-def test_opens_without_an_error(visit, name):
-    assert visit(name)["problems"] == []
-    assert "Learning the language of proteins" in visit(name)["title"]
-
-
-@page
-def test_asks_nobody_else_for_anything(visit, name):
-    assert visit(name)["outside"] == []
-
-
-@page
-def test_is_accessible_in_light_and_dark(visit, name):
-    assert visit(name)["light"] == []
-    assert visit(name)["dark"] == []
-
-
-@page
-def test_fits_a_telephone(visit, name):
-    assert visit(name)["wide"] <= 0
+@pytest.mark.parametrize("name", [*PAGES, "search.html"])
+def test_a_page_opens_alone_accessible_and_on_a_telephone(visit, name):
+    found = visit(name)
+    assert found["problems"] == found["outside"] == []
+    assert "Learning the language of proteins" in found["title"]
+    assert found["light"] == found["dark"] == []
+    assert found["wide"] <= 0
 
 
 @pytest.mark.parametrize("name", ["index.html", STRUCTURES])
@@ -167,12 +141,6 @@ def test_the_keyboard_turns_a_structure(structures):
     box.get_by_role("button", name="Reset the view").click()
     canvas.focus()
     assert (pixels(box) != before).any(axis=2).sum() < 100
-
-
-def test_a_legend_says_which_colour_is_a_helix(structures):
-    figure = structures.locator("#fig-insulin-secondary-3d")
-    drawn(structures, figure.locator(".structure"))
-    assert "helix" in figure.locator(".structure-legend").inner_text()
 
 
 def test_a_structure_is_dark_in_dark_mode(structures):
@@ -259,19 +227,6 @@ def test_paper_gets_the_still_picture(structures):
     assert box.locator("img").is_visible()
     assert not box.locator(".structure-canvas").is_visible()
     structures.emulate_media(media="screen")
-
-
-# What the theme brings
-
-
-def test_folded_solutions_open(open_page):
-    page = open_page(STRUCTURES)
-    for solution in ("details.hide", "details.sd-dropdown"):
-        details = page.locator(solution).last
-        inside = details.locator(":scope > :not(summary)").first
-        assert not inside.is_visible()
-        details.locator("summary").press("Enter")
-        inside.wait_for(state="visible")
 
 
 # What a notebook shows elsewhere

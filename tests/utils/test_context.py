@@ -43,7 +43,7 @@ def test_the_edition_is_checked_and_use_edition_comes_first(monkeypatch):
 
 @pytest.mark.parametrize("subpath", ["/etc/passwd", "../secret", "proteins/../../secret", "."])
 def test_assets_stay_in_their_folder(subpath):
-    with pytest.raises(ValueError, match="must be relative and stay inside"):
+    with pytest.raises(ValueError, match="must be relative and stay inside the folder"):
         context.assets(subpath)
 
 
