@@ -56,7 +56,7 @@ class MaskPredictor:
         """
         masked = self.mask_sequence(sequence, mask_index)
         inputs = self.tokenizer(masked, return_tensors="pt").to(self.model.device)
-        # Found rather than reckoned: <cls> moves residue i to token i + 1.
+        # Found rather than calculated: <cls> moves residue i to token i + 1.
         position = (inputs["input_ids"][0] == self.tokenizer.mask_token_id).nonzero().item()
         with torch.inference_mode():
             logits = self.model(**inputs).logits[0, position]  # (33,)
@@ -79,19 +79,15 @@ class MaskPredictor:
             places = np.flatnonzero(classes == name)
             ax.bar(places, probabilities.iloc[places], color=CLASS_COLORS[name], label=name)
         ax.set_xticks(range(len(probabilities)), probabilities.index)
-        ax.set(xlabel="amino acid", ylabel="probability", ylim=(0, probabilities.max() * 1.18))
+        ax.set(xlabel="amino acid", ylabel="probability", ylim=(0, probabilities.max() * 1.05))
         ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False)  # now: its patches are copies of the first bars
         if true in probabilities.index:  # a rare letter such as U is none of the twenty
             place = probabilities.index.get_loc(true)
             [bar] = [bar for bar in ax.patches if round(bar.get_center()[0]) == place]
             bar.set(edgecolor="black", linewidth=2)
             ax.get_xticklabels()[place].set_fontweight("bold")
-            # Beside the axis, a centred label would stick out to the left or right.
-            side = {0: "left", len(probabilities) - 1: "right"}.get(place, "center")
-            where = (place, probabilities.iloc[place])
-            ax.annotate("true residue", where, (0, 4), textcoords="offset points", ha=side)
         name = getattr(self.model, "dlfb_checkpoint", self.model.name_or_path)
         ax.set_title(f"{name}: residue {mask_index} hidden, in truth {true}", fontsize="medium")
-        ax.legend(frameon=False)
         plt.close(figure)
         return figure

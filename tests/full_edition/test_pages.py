@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dlfb.proteins.language_model import REVISIONS
+from dlfb.proteins.structures import STRUCTURES
 from dlfb.utils.context import POCKET_MODEL
 from tests.full_edition.world import GO, GROUPS, OFFLINE, WIDTHS
 from tests.notebooks import guards
@@ -77,7 +78,7 @@ def test_the_files_were_provisioned_from_the_book_s_host_and_go_s(world, pages):
 
 def test_structures_come_from_rcsb_once(world, pages):
     asked = [path for _, path, _ in world.rcsb.requests]
-    assert sorted(asked) == ["/1BKV.pdb", "/1YAR.pdb", "/3I40.pdb"]
+    assert sorted(asked) == sorted(f"/{pdb_id}.pdb" for pdb_id in STRUCTURES)
     assert "'A': 21, 'B': 30" in pages.text("01")
 
 

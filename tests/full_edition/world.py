@@ -15,6 +15,7 @@ import nbformat
 import pandas as pd
 
 from dlfb.proteins.language_model import REVISIONS
+from dlfb.proteins.structures import STRUCTURES
 from tests.loopback import Loopback, serve_hub
 from tests.tiny_esm import CHECKPOINTS, save_tiny_esm
 
@@ -110,8 +111,8 @@ def serve_models(server: Loopback, folder: Path) -> None:
 
 
 def serve_structures(server: Loopback) -> None:
-    """Serve the book's three entries, collagen with modified residues and water."""
-    for pdb_id in ("3I40", "1BKV", "1YAR"):
+    """Serve the page's entries, collagen with modified residues and water."""
+    for pdb_id in STRUCTURES:
         text = (SHIPPED / f"structures/{pdb_id}.pdb").read_text()
         if pdb_id == "1BKV":
             water = "HETATM 9999  O   HOH A 999       0.000   0.000   0.000  1.00  0.00           O"

@@ -10,6 +10,7 @@ import py3Dmol
 import pytest
 from bs4 import BeautifulSoup
 
+from dlfb.proteins.structures import STRUCTURES
 from tests.site.conftest import PAGES, ROOT
 from tools.colab_cell import repository
 
@@ -93,7 +94,7 @@ def test_viewers_are_stored_with_a_picture_and_each_structure_once(html):
     page = soup(html / "notebooks" / "01_protein_structures.html")
     boxes = page.select(".structure")
     stored = {tag["id"]: json.loads(tag.string) for tag in page.select('script[id^="structure-"]')}
-    assert [data["name"] for data in stored.values()] == ["insulin", "collagen", "proteasome"]
+    assert {data["name"] for data in stored.values()} == set(STRUCTURES.values()) - {"lactate dehydrogenase"}
     assert len(page.select('script[id^="structure-"]')) == len(stored) < len(boxes)
     for box in boxes:
         assert json.loads(box["data-settings"])["structure"] in stored
