@@ -101,7 +101,7 @@ class StructureView(py3Dmol.view):
     def _repr_png_(self) -> bytes | None:
         picture = BytesIO()
         if self.still is not None:
-            self.still().savefig(picture, format="png", dpi=144, bbox_inches="tight")
+            self.still().savefig(picture, format="png", dpi=120, bbox_inches="tight")
         return picture.getvalue() or None
 
     def __repr__(self) -> str:

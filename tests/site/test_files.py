@@ -94,7 +94,9 @@ def test_viewers_are_stored_with_a_picture_and_each_structure_once(html):
     page = soup(html / "notebooks" / "01_protein_structures.html")
     boxes = page.select(".structure")
     stored = {tag["id"]: json.loads(tag.string) for tag in page.select('script[id^="structure-"]')}
-    assert {data["name"] for data in stored.values()} == set(STRUCTURES.values()) - {"lactate dehydrogenase"}
+    assert {data["name"] for data in stored.values()} == set(STRUCTURES.values()) - {
+        "lactate dehydrogenase"
+    }
     assert len(page.select('script[id^="structure-"]')) == len(stored) < len(boxes)
     for box in boxes:
         assert json.loads(box["data-settings"])["structure"] in stored
