@@ -3,6 +3,8 @@
 import os
 import subprocess
 
+from dlfb.utils.context import use_edition
+
 #: Environment variables by which Colab and Kaggle can be known.
 HOSTS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 
@@ -15,7 +17,7 @@ def prepare() -> None:
     hosted = any(name in os.environ for name in HOSTS)
     if not hosted or os.environ.get("DLFB_EDITION") or not _has_gpu():
         return
-    os.environ["DLFB_EDITION"] = "full"  # for processes that a page starts, too
+    use_edition("full")
     # Else JAX reserves most of the GPU at its first step, and torch, on the same page, has none.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print(

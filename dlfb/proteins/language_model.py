@@ -43,21 +43,12 @@ _EMBEDDING = "embeddings.word_embeddings.weight"
 _DISPENSABLE = ("contact_head", "inv_freq", "position_ids", "lm_head.decoder")
 
 
-def load_language_model(
-    name: str, masked: bool = False
-) -> tuple[EsmTokenizer, EsmModel | EsmForMaskedLM]:
+def load_language_model(name: str, masked: bool = False) -> tuple[EsmTokenizer, torch.nn.Module]:
     """Load a protein language model and its tokenizer, ready to be asked.
 
-    The model is on the CPU, float32 whatever the file holds, in evaluation mode, without a pooling
-    layer (no checkpoint has weights for one). The ``dlfb_checkpoint`` of both is the name of the
-    model that answered.
-
-    Parameters
-    ----------
-    name : str
-        What `dlfb.utils.context.checkpoint` takes, such as ``"facebook/esm2_t6_8M_UR50D"``.
-    masked : bool
-        With the head that predicts masked tokens (logits out), or without it (hidden states out).
+    `name` is such as ``"facebook/esm2_t6_8M_UR50D"``; `masked` asks for the head that predicts
+    masked tokens (logits out), else hidden states come out. The model is on the CPU, float32, in
+    evaluation mode. The ``dlfb_checkpoint`` of both is the name of the model that answered.
 
     Raises
     ------
@@ -65,28 +56,19 @@ def load_language_model(
         If the checkpoint is not there and can't be downloaded; if it is not an ESM2 model, whole.
     """
     folder = _folder(name)
-    model_class, options = (
-        (EsmForMaskedLM, {}) if masked else (EsmModel, {"add_pooling_layer": False})
-    )
+    options = {} if masked else {"add_pooling_layer": False}
     with _quiet(), _explained(name, folder):
         tokenizer = EsmTokenizer.from_pretrained(folder)
-        model, report = model_class.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, in a sentence
-            **options,
-        )
+        model, report = (EsmForMaskedLM if masked else EsmModel).from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **options,
+        )  # fmt: skip
         # from_pretrained fills gaps with random numbers; such a model would answer nonsense.
         gaps = [key for key in report["missing_keys"] if not any(d in key for d in _DISPENSABLE)]
         gaps += [key for key, *_ in report["mismatched_keys"]]
         if gaps:
-            head = "; it has no head for masked prediction" if "lm_head" in min(gaps) else ""
-            raise ValueError(
-                f"it lacks {len(gaps)} of the weights that its config.json asks for, such as "
-                f"{min(gaps)!r}{head}"
-            )
+            such = f"{min(gaps)!r}{' (masked prediction)' if 'lm_head' in min(gaps) else ''}"
+            raise ValueError(f"it lacks {len(gaps)} weights of its config.json, such as {such}")
     tokenizer.dlfb_checkpoint = model.dlfb_checkpoint = checkpoint_name(name)
     return tokenizer, model.eval()
 
@@ -101,10 +83,10 @@ def load_tokenizer(name: str) -> EsmTokenizer:
 
 
 def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
-    """Return the vocabulary in the order of its ids, and the vector a model starts from for each.
+    """Return the 33 tokens in the order of their ids, and the vectors a model starts from.
 
-    For ESM2 they are 33 tokens, and (33, D), float32. Only this table is read from the file, on
-    the disk or on the hub, so it is quick for any size of model. See `load_language_model`.
+    The vectors are (33, D), float32. Only this table is read from the file, on the disk or on the
+    hub, so it is quick for any size of model. Raises as `load_language_model` does.
     """
     folder = _folder(name, weights=False)
     with _explained(name, folder):

@@ -37,10 +37,9 @@ def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
 
 
 def dataset_file(name: str) -> Path:
-    """Return the path of one of the chapter's files, such as ``"train_terms.tsv.zip"``.
+    """Return the path of ``train_terms.tsv.zip``, or of another of the chapter's files.
 
-    It is ``assets("proteins/datasets/...")``, or in a folder that ``DLFB_ASSETS`` names what a
-    CAFA competition calls ``Train/train_terms.tsv``. FileNotFoundError if there is neither.
+    In a folder that ``DLFB_ASSETS`` names, it may be CAFA6's ``Train/train_terms.tsv`` instead.
     """
     asked = Path(assets(f"proteins/datasets/{name}"))
     own = Path(os.environ.get("DLFB_ASSETS", "")).expanduser()
@@ -119,8 +118,7 @@ def descriptions(graph: nx.MultiDiGraph) -> pd.DataFrame:
 def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
     """Return all ancestors of a term over is_a and part_of within its aspect, without itself.
 
-    The id of a merged term counts as the term that took it over. KeyError if the ontology has no
-    such term, or has withdrawn it.
+    A merged term's id counts as the term that took it over; an obsolete or unknown is a KeyError.
     """
     (current,), (kind,) = resolve([term], graph)
     if current not in graph:
@@ -133,8 +131,8 @@ def propagate(
 ) -> pd.DataFrame:
     """Add to each protein's terms (columns EntryID and term) all their ancestors.
 
-    Returns columns EntryID, term, aspect: each pair once, sorted. `graph` is the edition's if not
-    given; `verbose` prints a line for each kind of row that was mapped or dropped.
+    Returns columns EntryID, term, aspect: each pair once, sorted. A line is printed for each kind
+    of row that was mapped or dropped.
     """
     if not {"EntryID", "term"} <= set(terms.columns):
         raise ValueError(f"propagate(): wanted are EntryID and term, not {list(terms.columns)}.")
@@ -174,12 +172,7 @@ def resolve(terms: Iterable[str], graph: nx.MultiDiGraph) -> tuple[np.ndarray, n
     """
     alt_ids, obsolete = graph.graph["alt_ids"], graph.graph["obsolete"]
     terms = [*terms]
-    kinds = [
-        "live" if term in graph
-        else "merged" if term in alt_ids
-        else "obsolete" if term in obsolete
-        else "unknown"
-        for term in terms
-    ]  # fmt: skip
-    current = [term if term in graph else alt_ids.get(term, term) for term in terms]
-    return np.array(current, dtype=object), np.array(kinds, dtype=object)
+    where = {"live": graph, "merged": alt_ids, "obsolete": obsolete}
+    kinds = [next((kind for kind, ids in where.items() if t in ids), "unknown") for t in terms]
+    # An id is a live one or a merged one, not both: see _parse().
+    return np.array([alt_ids.get(t, t) for t in terms], object), np.array(kinds, object)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-# The chapter's order: positive, negative, polar, special cases, hydrophobic.
+# The chapter's order.
 AMINO_ACIDS: tuple[str, ...] = tuple("RHKDESTNQGPCAVILMFYW")
 AMINO_ACID_TO_INDEX: dict[str, int] = {letter: i for i, letter in enumerate(AMINO_ACIDS)}
 
@@ -72,8 +72,7 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
             f"{type(sequence).__name__} ({sequence!r:.40})."
         )
     letters = "".join(sequence.split()).removesuffix("*")
-    # upper() turns some foreign letters (a dotless i, a sharp s) into amino acids, and makes of
-    # one letter two: only ASCII is put in upper case.
+    # upper() turns some foreign letters, such as a dotless i, into amino acids: ASCII only.
     cleaned = re.sub("[a-z]+", lambda found: found[0].upper(), letters)
     if not _ALLOWED.issuperset(cleaned):
         position = next(i for i, letter in enumerate(cleaned) if letter not in _ALLOWED)
@@ -148,8 +147,8 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
 def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
     """Open a text file to read: plain, gzip-compressed, or the only file of a zip.
 
-    FileNotFoundError if there is none. ValueError if it is damaged or cut off, also when that
-    shows only later; if it is no text, or a zip of more files (a Mac's hidden ones don't count).
+    ValueError if it is damaged or cut off, also when that shows only later; if it is no text, or
+    a zip of more files (a Mac's hidden ones don't count).
     """
     path = Path(path)
     if not path.is_file():

@@ -1,7 +1,4 @@
-"""Train, valid and test: dividing the proteins, and handing them out in batches (notebook 06).
-
-The names of this file can be imported from ``dlfb.proteins.dataset`` as well.
-"""
+"""Train, valid and test: dividing the proteins, and handing them out in batches (notebook 06)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -81,14 +78,6 @@ class Split:
     targets: np.ndarray
     ids: np.ndarray
     terms: np.ndarray
-
-    def __post_init__(self):
-        wanted = (len(self.ids), len(self.terms))
-        if self.targets.shape != wanted or len(self.embeddings) != wanted[0]:
-            raise ValueError(
-                f"Split: {wanted[0]} ids and {wanted[1]} terms want targets of shape {wanted} and "
-                f"as many embeddings, not {self.targets.shape} and {len(self.embeddings)}."
-            )
 
     def __len__(self) -> int:
         """Return the number of proteins."""

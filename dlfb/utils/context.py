@@ -25,18 +25,15 @@ _ESM2 = re.compile(r"facebook/esm2_(t6_8M|t12_35M|t30_150M|t33_650M|t36_3B|t48_1
 _DATASETS = PurePosixPath("proteins/datasets")
 _CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
 
-_chosen_edition: str | None = None
-
 
 def use_edition(name: str) -> None:
-    """Choose ``"pocket"`` or ``"full"`` for the rest of this process, over ``DLFB_EDITION``."""
-    global _chosen_edition
-    _chosen_edition = _known(name, "use_edition()")
+    """Choose ``"pocket"`` or ``"full"`` for this process and those it starts."""
+    os.environ["DLFB_EDITION"] = _known(name, "use_edition()")
 
 
 def edition() -> str:
     """Return the name of the edition in use, ``"pocket"`` or ``"full"``."""
-    return _known(_chosen_edition or os.environ.get("DLFB_EDITION") or "pocket", "DLFB_EDITION")
+    return _known(os.environ.get("DLFB_EDITION") or "pocket", "DLFB_EDITION")
 
 
 def cache_dir() -> Path:

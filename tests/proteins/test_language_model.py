@@ -194,14 +194,14 @@ def test_a_checkpoint_without_a_head_is_no_masked_model(own_copy):
     body = {k: v for k, v in load_file(file).items() if not k.startswith("lm_head")}
     save_file(body, file, metadata={"format": "pt"})
     load_language_model(NAME)
-    with pytest.raises(ValueError, match="lm_head.*it has no head for masked prediction"):
+    with pytest.raises(ValueError, match="lm_head.*masked prediction"):
         load_language_model(NAME, masked=True)
 
 
 def test_weights_of_another_size_are_refused(own_copy):
     config = json.loads((own_copy / "config.json").read_text())
     (own_copy / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
-    with pytest.raises(ValueError, match=r"lacks \d+ of the weights that its config.json asks for"):
+    with pytest.raises(ValueError, match=r"lacks \d+ weights of its config.json"):
         load_language_model(NAME)
 
 

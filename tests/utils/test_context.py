@@ -16,7 +16,7 @@ CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip"
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch, tmp_path):
-    monkeypatch.setattr(context, "_chosen_edition", None)
+    monkeypatch.setenv("DLFB_EDITION", "pocket")
     monkeypatch.setenv("DLFB_CACHE", str(tmp_path / "cache"))
 
 
