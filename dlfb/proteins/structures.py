@@ -69,8 +69,9 @@ def fetch_protein_structure(pdb_id: str) -> str:
 
 def available_structures() -> dict[str, str]:
     """Return those of `STRUCTURES` that can be fetched here, id to name."""
-    here = {key for key in STRUCTURES if Path(assets(f"proteins/structures/{key}.pdb")).is_file()}
-    return {key: name for key, name in STRUCTURES.items() if key in here or edition() == "full"}
+    places = {key: Path(assets(f"proteins/structures/{key}.pdb")) for key in STRUCTURES}
+    full = edition() == "full"
+    return {key: name for key, name in STRUCTURES.items() if full or places[key].is_file()}
 
 
 def read_chains(structure: str) -> dict[str, list[str]]:
@@ -95,8 +96,7 @@ class StructureView(py3Dmol.view):
             box = re.sub(r"<p id=.*?</p>", still, box, flags=re.DOTALL)
         return f"{box}<script>{code}</script>"
 
-    def _repr_html_(self) -> str:
-        return self._make_html()
+    _repr_html_ = _make_html
 
     def _repr_png_(self) -> bytes | None:
         picture = BytesIO()
@@ -182,10 +182,8 @@ def coloring(structure: str, color: str) -> tuple[dict, dict[str, str]]:
         meaning = dict(zip(("helix", "strand", "neither"), SECONDARY_COLORS.values(), strict=True))
         return {"prop": "ss", "map": SECONDARY_COLORS}, {} if residues.empty else meaning
     classes = {name: amino_acid_class(_LETTERS[name]) for name in residues.resn.unique()}
-    classes |= {name: "not known" for name in classes if name == "UNK"}
-    shades = CLASS_COLORS | {"not known": SECONDARY_COLORS["c"]}
-    meaning = {name: shade for name, shade in shades.items() if name in classes.values()}
-    return {"prop": "resn", "map": {name: shades[x] for name, x in classes.items()}}, meaning
+    meaning = {name: shade for name, shade in CLASS_COLORS.items() if name in classes.values()}
+    return {"prop": "resn", "map": {name: meaning[x] for name, x in classes.items()}}, meaning
 
 
 def checked(text: str, where: str) -> str:

@@ -248,10 +248,7 @@ def test_view_and_still_picture_have_the_same_colours(color):
     figure = plot_structure(PDB, color=color)
     drawn = [to_hex(shade).upper() for shade in figure.axes[0].collections[0].get_colors()]
     assert len(drawn) == 3 and all(shade in style for shade in drawn[::2])  # ends and middles
-    expected = {"chain": [0, 0, 1], "residue class": [0, 0, 1], "secondary structure": [0, 0, 1]}
-    assert [drawn.index(shade) for shade in drawn] == (
-        [0, 1, 2] if color == "spectrum" else [0, 0, 2] if color in expected else None
-    )
+    assert [drawn.index(shade) for shade in drawn] == [0, color == "spectrum", 2]
     labels = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
     meant = {"secondary structure": {"helix", "strand", "neither"},
              "residue class": {"hydrophobic", "special amino acids"}}.get(color, set())  # fmt: skip

@@ -220,15 +220,6 @@ def test_the_still_pictures_show(open_page, site, why):
         assert still.get_attribute("src") != before
 
 
-def test_paper_gets_the_still_picture(structures):
-    box = structures.locator("#fig-insulin-3d .structure")
-    drawn(structures, box)
-    structures.emulate_media(media="print")
-    assert box.locator("img").is_visible()
-    assert not box.locator(".structure-canvas").is_visible()
-    structures.emulate_media(media="screen")
-
-
 # What a notebook shows elsewhere
 
 

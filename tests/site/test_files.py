@@ -14,7 +14,6 @@ from dlfb.proteins.structures import STRUCTURES
 from tests.site.conftest import PAGES, ROOT
 from tools.colab_cell import repository
 
-page = pytest.mark.parametrize("name", [*PAGES, "genindex.html", "search.html"])
 LIMIT_BYTES = 1_500_000
 # What a browser loads by itself, as against what a reader may follow.
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
@@ -63,31 +62,20 @@ def weight(path: Path) -> int:
     return without + sum(picture.stat().st_size for picture in pictures)
 
 
-@page
-def test_links_within_the_site_resolve(html, name):
-    assert broken_links(html / name) == []
-
-
-@page
-def test_nothing_is_loaded_from_elsewhere(html, name):
-    assert [address for address in loaded(html / name) if urlsplit(address).netloc] == []
+@pytest.mark.parametrize("name", [*PAGES, "genindex.html", "search.html"])
+def test_a_page_is_whole_light_and_asks_nobody_else(html, name):
+    path = html / name
+    assert broken_links(path) == []
+    assert [address for address in loaded(path) if urlsplit(address).netloc] == []
+    # A stored output names one, for Colab and GitHub.
+    assert "cdn." not in path.read_text(encoding="utf8")
+    assert weight(path) < LIMIT_BYTES
 
 
 def test_no_style_sheet_loads_from_elsewhere(html):
     for path in html.rglob("*.css"):
         style = path.read_text(encoding="utf8")
         assert not re.search(r"""@import[^;]*//|url\(\s*["']?(?:https?:)?//""", style), path
-
-
-@page
-def test_a_page_is_light(html, name):
-    assert weight(html / name) < LIMIT_BYTES
-
-
-@page
-def test_no_cdn_is_left_in_a_page(html, name):
-    # A stored output names one, for Colab and GitHub.
-    assert "cdn." not in (html / name).read_text(encoding="utf8")
 
 
 def test_viewers_are_stored_with_a_picture_and_each_structure_once(html):
@@ -120,18 +108,14 @@ def test_the_viewers_script_is_on_the_pages_with_a_viewer_only(html):
 def test_launch_buttons_lead_home(html):
     home = repository(ROOT)
     for name in PAGES:
-        links = [tag["href"] for tag in soup(html / name).find_all("a", href=True)]
-        for link in links:
-            if (
-                re.search(r"github\.com|colab\.research|mybinder", link)
-                and home.split("/")[1] in link
-            ):
-                assert home in link, link
+        links = {tag["href"] for tag in soup(html / name).find_all("a", href=True)}
+        ours = re.compile(r"(github\.com|colab\.research|mybinder).*/" + home.split("/")[1])
+        assert all(home in link for link in filter(ours.search, links))
         if name.startswith("notebooks/"):
             notebook = Path(name).with_suffix(".ipynb").as_posix()
             colab = f"https://colab.research.google.com/github/{home}/blob/main/{notebook}"
             binder = f"https://mybinder.org/v2/gh/{home}/main?urlpath=lab/tree/{notebook}"
-            assert {colab, binder} <= set(links)
+            assert {colab, binder} <= links
 
 
 def test_formulas_are_mathml(html):
