@@ -58,11 +58,11 @@ def plot_history(
         if best is not None:
             step = table[table["split"] == "valid"].set_index("step")[best].idxmax()
             ax.axvline(step, color="#8C8C8C", lw=1, ls=":", zorder=0)
-    if best is not None:
-        axes[0, 0].annotate(
-            f"best: step {step}", (step, 1), (-4, -4), textcoords="offset points", rotation=90,
-            xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=9,
-        )  # fmt: skip
+        if best == name:  # not in the first panel, where the legend is
+            ax.annotate(
+                f"best: step {step}", (step, 1), (-4, -4), textcoords="offset points", rotation=90,
+                xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=9,
+            )  # fmt: skip
     sns.move_legend(axes[0, 0], "best", title=None, frameon=False)
     sns.despine(figure)
     return figure
