@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["p
 HOUSE = ("pyproject.toml", "_config.yml", "CITATION.cff", "*.md", "notebooks/*", "dlfb/**/*.py")
 HOUSE += ("_ext/*.py", "tools/*", ".github/workflows/*.yml")
 # Where no word says that a protein is not a real one. Wanted: dlfb/**/*.md, notebooks/*, *.md too.
-REAL = ("dlfb/**/*.py", "_ext/*.py", "CONTRIBUTING.md", "glossary.md", "next_reading.md")
+REAL = ("dlfb/**/*.py", "dlfb/**/*.md", "_ext/*.py", "notebooks/*", "[!C]*.md", "CONTRIBUTING.md")
 # To be lowered with every module that gets thinner: 3,300 is the aim, 4,400 with what comes later.
 MOST_LINES, MOST_LINES_OF_A_MODULE = 4359, 300
 # Kept whole, whichever of them a page uses.

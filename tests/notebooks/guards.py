@@ -19,6 +19,8 @@ MACHINE_PATH = re.compile(
 )
 REGISTRY = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|deb\.debian\.org")
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+# What Colab and GitHub show as it is typed: MyST's roles, directives and their options.
+MYST = re.compile(r"\{[a-z:]+\}`|^\s*[`:]{3,}\s*\{[a-z-]+\}|^:[a-z-]+:|^\([\w-]+\)=", re.MULTILINE)
 INVENTED = re.compile(r"\bsimulat\w*", re.IGNORECASE)
 FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.MULTILINE | re.DOTALL)
 
@@ -207,6 +209,17 @@ def word_problems(notebook) -> list[str]:
 def invention_problems(notebook) -> list[str]:
     """Every protein is a real one, so no page speaks of others."""
     return _found(notebook, {"something that is not real": INVENTED})
+
+
+def plain_problems(notebook) -> list[str]:
+    """Text is Markdown that every notebook viewer renders."""
+    cells = [(n, cell) for n, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"]
+    found = [(number, MYST.search(cell.source)) for number, cell in cells]
+    return [
+        f"cell {number}: Colab and GitHub don't render {match.group(0).strip()!r}"
+        for number, match in found
+        if match
+    ]
 
 
 def _found(notebook, patterns: dict[str, re.Pattern]) -> list[str]:

@@ -68,7 +68,7 @@ def test_the_template_keeps_every_rule(folder, text, page):
     assert guards.picture_problems(page) == []
     assert guards.link_problems(sources, folder) == []
     assert guards.word_problems(page) == guards.invention_problems(page) == []
-    assert guards.width_problems(page) == []
+    assert guards.width_problems(page) == guards.plain_problems(page) == []
     assert guards.size_problems(folder / "01_page.ipynb") == []
 
 
@@ -124,7 +124,7 @@ def test_things_that_differ_from_run_to_run(page):
         ("pocket", "small", "which model, or edition, gave the outputs"),
         ("### How long", "How long", "the exercise"),
         ("### Why is", "## Why is", "last sections"),
-        ("{dropdown}", "{note}", "'Why is one number.*no folded solution"),
+        ("<details>", "<b>", "'Why is one number.*no folded solution"),
     ],
 )
 def test_contract_that_is_not_kept(page, old, new, words):
@@ -345,3 +345,11 @@ def test_viewers_get_names_that_stay():
     shown = [output.data for output in page.cells[0].outputs]
     wanted = "<p id='3dmolwarning_{0}'><div id='3dmolviewer_{0}'>viewer_{0}.render()"
     assert shown == [{"text/html": wanted.format(n)} for n in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    "typed", ["{numref}`fig-a`", "```{note}\nA note.\n```", ":::{tip}\nA tip.\n:::", "(here)=\n"]
+)
+def test_text_that_only_the_site_renders_is_noticed(page, typed):
+    page.cells.append(new_markdown_cell(typed))
+    fails(guards.plain_problems(page), "Colab and GitHub don't render")

@@ -21,6 +21,9 @@ RULES = {
     "pictures": lambda path, page: guards.picture_problems(page),
     "links": lambda path, page: guards.link_problems(markdown(page), FOLDER),
     "words": lambda path, page: guards.word_problems(page),
+    "width": lambda path, page: guards.width_problems(page),
+    "real": lambda path, page: guards.invention_problems(page),
+    "plain": lambda path, page: guards.plain_problems(page),
     "size": lambda path, page: guards.size_problems(path),
 }
 
