@@ -1,5 +1,6 @@
 """Embeddings on disk: computed once, found again by sequence, whole whatever happens."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -202,15 +203,20 @@ def test_a_run_that_is_cut_off_goes_on_with_the_next_piece(ask, loaded, calls, m
     assert calls == [4, 4, 2] and len(loaded()) == 11
 
 
-def fake_states(log, seconds):
+@pytest.fixture
+def fake_states(monkeypatch, tmp_path):
     """Stand in for the model, so that processes can be forked and are quick."""
 
     def fake(sequences, *_, **__):
-        time.sleep(seconds)
-        with open(log, "a") as file:
+        time.sleep(fake.seconds)
+        with open(tmp_path / "log", "a") as file:
             file.write(f"{len(sequences)}\n")
         return np.outer([sum(map(ord, s)) for s in sequences], np.ones(8)).astype(np.float32)
 
+    fake.seconds = 0
+    monkeypatch.setattr(embedding_store, "mean_states", fake)
+    # Forked processes share the lock of tqdm's bars, which one that is killed may hold for ever.
+    monkeypatch.setattr(embedding_store, "progress", lambda **_: contextlib.nullcontext())
     return fake
 
 
@@ -223,14 +229,12 @@ def in_process(*args):
 
 
 def test_killed_at_any_instant_the_old_or_the_new_is_there_whole(
-    ask, loaded, tmp_path, table, tokenizer_and_model, monkeypatch
+    ask, loaded, tmp_path, table, tokenizer_and_model, fake_states
 ):
-    fake = fake_states(tmp_path / "log", 0)
-    monkeypatch.setattr(embedding_store, "mean_states", fake)
     start = time.perf_counter()
     folder = ask()
     one = time.perf_counter() - start
-    old, seen, rng = fake(table["Sequence"]), set(), random.Random(0)
+    old, seen, rng = fake_states(table["Sequence"]), set(), random.Random(0)
     for _ in range(30):
         table = table.assign(Sequence=[s[1:] + s[:1] + "K" for s in table["Sequence"]])
         process = in_process(table, tmp_path / "train", *tokenizer_and_model)
@@ -238,7 +242,7 @@ def test_killed_at_any_instant_the_old_or_the_new_is_there_whole(
         process.kill()  # says nothing where the process has ended already
         process.join()
         found = loaded().filter(like="ME:").to_numpy()
-        new = np.array_equal(found, fake(table["Sequence"]))
+        new = np.array_equal(found, fake_states(table["Sequence"]))
         assert new or np.array_equal(found, old)
         seen.add(new)
         old = found
@@ -259,15 +263,14 @@ def test_killed_before_the_sweep_what_is_left_goes_at_the_next_call(ask, table, 
 
 
 def test_of_three_processes_at_once_one_computes_and_the_others_wait(
-    tmp_path, table, tokenizer_and_model, monkeypatch
+    tmp_path, table, tokenizer_and_model, fake_states
 ):
-    log = tmp_path / "log"
-    monkeypatch.setattr(embedding_store, "mean_states", fake_states(log, 0.05))
+    fake_states.seconds = 0.05
     processes = [in_process(table, tmp_path / "train", *tokenizer_and_model) for _ in range(3)]
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    assert log.read_text().split() == ["4", "4", "2"]
+    assert (tmp_path / "log").read_text().split() == ["4", "4", "2"]
 
 
 # --- damage
