@@ -175,7 +175,9 @@ def test_a_crafted_file_runs_no_code_and_takes_no_memory(name, tmp_path, monkeyp
     crafted(path, *CRAFTED[name])
     tracemalloc.start()
     before = pa.default_memory_pool().max_memory()
-    with pytest.raises(ValueError, match="can't be loaded"):
+    # What is compressed is refused for that, before it has been given the memory.
+    why = "a compressed table" if "compressed" in name else "can't be loaded"
+    with pytest.raises(ValueError, match=why):
         load(path)
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
