@@ -49,7 +49,9 @@ class ShowStructures(SphinxPostTransform):
 
 def viewer(text: str, still: nodes.image, choose: bool, stored: set[str]) -> list[nodes.Node]:
     """Return what a page shows for one viewer; `stored` grows by what the page holds already."""
-    structure = json.loads(re.search(rf'addModel\(({STRING}),\s*"pdb"\)', text)[1])
+    model = re.search(rf'addModel\(({STRING}),\s*"pdb"\)', text)
+    # What follows the structure, which may say anything.
+    structure, text = json.loads(model[1]), text[model.end() :]
     style = json.loads(re.search(r"setStyle\((\{.*\})\);", text)[1])
     turns = re.findall(r'rotate\((-?[\d.]+),\s*"(\w+)"\)', text)
     key = "structure-" + hashlib.sha256(structure.encode()).hexdigest()[:8]

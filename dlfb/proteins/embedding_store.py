@@ -7,6 +7,7 @@ to it. It is replaced last, in one step, so that a reader finds the old store or
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ import torch
 
 from dlfb.proteins.embeddings import base_model, check_options, cleaned, mean_states
 from dlfb.utils import store
-from dlfb.utils.context import checkpoint_name
+from dlfb.utils.context import checkpoint_name, expanded
 from dlfb.utils.display import progress
 from dlfb.utils.fingerprint import fingerprint
 from dlfb.utils.restore import kept
-from dlfb.utils.tables import table_bytes
+from dlfb.utils.tables import table_bytes, table_of
 
 PIECE = 2000  # proteins that are embedded and kept at a time
 # What a vector depends on, of a model's settings; and weights that are random and not used.
@@ -153,28 +154,30 @@ def load_sequence_embeddings(
 
 def _checked_table(sequence_df: pd.DataFrame) -> pd.DataFrame:
     """Return the table to be kept; a ValueError if it is not one that can be."""
-    where, columns = "store_sequence_embeddings(): the table", list(map(str, sequence_df.columns))
+    where = "store_sequence_embeddings(): the table"
+    columns = list(map(str, getattr(sequence_df, "columns", ())))  # none, if it is no table
     if "Sequence" not in columns:
-        raise ValueError(f"{where} has no column 'Sequence'; it has {', '.join(columns[:8])}.")
+        has = ", ".join(columns[:8]) or "none"
+        raise ValueError(f"{where} has no column 'Sequence'; it has {has}.")
     if any(column.startswith("ME:") for column in columns):
         raise ValueError(
             f"{where} has columns 'ME:...' already, which are the names of embeddings. Drop them."
         )
     table = sequence_df.reset_index(drop=True)
+    try:
+        table_of(table_bytes(table))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"store_sequence_embeddings(): {error}. Give each column values of one type."
+        ) from error
     if "EntryID" in table:
-        two = table.drop_duplicates(["EntryID", "Sequence"])["EntryID"]
+        two = table[["EntryID", "Sequence"]].astype(str).drop_duplicates()["EntryID"]
         if not two.is_unique:
             raise ValueError(
                 f"{where} has different sequences under one EntryID, "
                 f"{two[two.duplicated()].iloc[0]!r}: there would be two vectors of one name. Leave "
                 "one out, or name them apart."
             )
-    try:
-        table_bytes(table)
-    except TypeError as error:
-        raise ValueError(
-            f"store_sequence_embeddings(): {error}. Give each column values of one type."
-        ) from error
     return table
 
 
@@ -235,8 +238,9 @@ def _read(folder: Path, index: dict) -> np.ndarray:
 def _sweep(folder: Path, pieces: list[str]) -> None:
     """Delete pieces that are no longer needed, and what killed runs left."""
     keep = {f"{name}{store.SUFFIX}" for name in ("index", *pieces)} | {".index.dlfb.lock"}
+    ours = re.compile(r"\w{16}-\w{16}\.dlfb|\..*\.(tmp|lock)")  # and not what a reader put there
     for file in folder.iterdir():
-        if file.suffix in (store.SUFFIX, ".tmp", ".lock") and file.name not in keep:
+        if ours.fullmatch(file.name) and file.name not in keep:
             file.unlink(missing_ok=True)
 
 
@@ -266,4 +270,4 @@ def _model_name(model) -> str:
 
 
 def _folder(prefix: str | os.PathLike, model_name: str) -> Path:
-    return Path(f"{os.fspath(prefix)}_{model_name.replace('/', '_')}").expanduser().absolute()
+    return expanded(f"{os.fspath(prefix)}_{model_name.replace('/', '_')}").absolute()

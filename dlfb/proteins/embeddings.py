@@ -154,7 +154,11 @@ def mean_states(
     # Longest first: what does not fit into memory shows at once.
     pieces.sort(key=lambda piece: len(piece[1]), reverse=True)
 
-    device = get_device() if device is None else torch.device(device)
+    try:
+        device = get_device() if device is None else torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"There is no device {str(device)!r} here. Take 'cpu'.") from error
     was_training, threads = base.training, torch.get_num_threads()
     base.to(device).eval()
     sums, counts = np.zeros((len(sequences), base.config.hidden_size)), np.zeros(len(sequences))

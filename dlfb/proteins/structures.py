@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import py3Dmol
 import requests
-from Bio.Data.IUPACData import protein_letters_3to1_extended
+from Bio.Data import IUPACData, PDBData
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
@@ -33,8 +33,8 @@ COLORINGS = ("spectrum", "chain", "residue class", "secondary structure")
 SECONDARY_COLORS = {"h": "#D55E00", "s": "#0072B2", "c": "#999999"}  # helix, strand, neither
 ELEV, AZIM = 30, -60  # where a structure is seen from, in degrees, as matplotlib counts them
 
-_LETTERS = {three.upper(): one for three, one in protein_letters_3to1_extended.items()}
-_LETTERS |= {"HYP": "P", "MSE": "M", "UNK": "X"}
+_LETTERS = {three.upper(): one for three, one in IUPACData.protein_letters_3to1_extended.items()}
+_LETTERS |= PDBData.protein_letters_3to1_extended | {"UNK": "X"}  # a thousand modified ones
 _SHADES = [to_hex(shade) for shade in colormaps["viridis"](np.linspace(0.1, 1, 9))]
 
 
@@ -189,7 +189,7 @@ def coloring(structure: str, color: str) -> tuple[dict, dict[str, str]]:
 def checked(text: str, where: str) -> str:
     """Return a structure's text, without a byte-order mark, if it has atoms in the PDB format."""
     text = text.removeprefix("\ufeff") if isinstance(text, str) else repr(text)
-    if re.search(r"^(?:data_\S|_atom_site\.)", text, re.MULTILINE | re.I):
+    if re.search(r"^[ \t]*(?:data_\S|(?:loop_\s+)?_atom_site\.)", text, re.MULTILINE | re.I):
         raise ValueError(f"{where}: this is mmCIF, which is not read. Give the file in PDB format.")
     if not re.search(r"^(?:ATOM|HETATM)\s", text, re.MULTILINE):
         start = text.strip()[:60]

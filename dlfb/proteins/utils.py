@@ -4,13 +4,7 @@ import torch
 
 
 def get_device() -> torch.device:
-    """Return the fastest device that torch can use here.
-
-    Returns
-    -------
-    torch.device
-        ``cuda`` if there is a GPU, else ``mps`` on an Apple machine, else ``cpu``.
-    """
+    """Return the fastest device here: ``cuda`` (a GPU), ``mps`` (an Apple machine) or ``cpu``."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():

@@ -38,15 +38,18 @@ def edition() -> str:
 
 def cache_dir() -> Path:
     """Return the folder that keeps a reader's results: ``DLFB_CACHE``, or else the system's."""
-    chosen = os.environ.get("DLFB_CACHE")
+    return expanded(os.environ.get("DLFB_CACHE")).absolute()
+
+
+def expanded(path: str | os.PathLike | None) -> Path:
+    """Return a path without ``~`` (None: the system's cache); FileNotFoundError if it has none."""
     try:
-        folder = Path(chosen or platformdirs.user_cache_dir("dlfb", False)).expanduser()
+        return Path(path or platformdirs.user_cache_dir("dlfb", False)).expanduser()
     except RuntimeError as error:
         raise FileNotFoundError(
-            "This user has no home folder, so there is no place to keep results. "
-            "Set DLFB_CACHE to a folder you can write to."
+            f"There is no home folder for {str(path or '~')!r}. Write paths without '~'. "
+            "Set DLFB_CACHE to a folder you can write to, where dlfb keeps its results."
         ) from error
-    return folder.absolute()
 
 
 def provisioned_dir() -> Path:
@@ -104,7 +107,7 @@ def checkpoint(name: str) -> str:
         return str(_SHIPPED / "model")
     source, folders = _checkpoint_source(), [Path(name)]
     if source not in ("pocket", "hub"):
-        root = Path(source).expanduser()
+        root = expanded(source)
         folders += [root / name, root / name.rsplit("/", 1)[-1]]
     for folder in folders:
         if (folder / "config.json").is_file():
@@ -136,7 +139,7 @@ def _checkpoint_source() -> str:
 def _source() -> tuple[str, Path]:
     """Return where the files come from: a name for the folder of their results, and the folder."""
     if override := os.environ.get("DLFB_ASSETS"):
-        root = Path(override).expanduser().resolve()
+        root = expanded(override).resolve()
         if not root.is_dir():
             raise FileNotFoundError(
                 f"DLFB_ASSETS={override!r} is not a folder. It must hold 'proteins/datasets/...'."

@@ -141,10 +141,7 @@ def progress(iterable: Iterable | None = None, *, total=None, desc=None, unit: s
     with warnings.catch_warnings():
         # tqdm.auto complains once where ipywidgets is missing, then works all the same.
         warnings.simplefilter("ignore")
-        if silent:
-            from tqdm import tqdm
-        else:
-            from tqdm.auto import tqdm
+        from tqdm.auto import tqdm
     scale = unit != "it"
     return tqdm(iterable, total=total, desc=desc, unit=unit, disable=silent, unit_scale=scale)
 

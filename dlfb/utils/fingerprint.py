@@ -193,9 +193,10 @@ def _of_function(function, part) -> str:
         return digest("function", _name(function), code.co_firstlineno, text, carried)
     for name in sorted(_names_in(code)):
         helper = function.__globals__.get(name)
-        helper = inspect.unwrap(helper) if callable(helper) else None
-        beside = getattr(helper, "__module__", None) == function.__module__
-        if beside and isinstance(helper, types.FunctionType | type):
+        if getattr(helper, "__globals__", None) is not function.__globals__ and callable(helper):
+            helper = inspect.unwrap(helper)  # what wraps it is a library's
+        beside = getattr(getattr(helper, "func", helper), "__module__", None) == function.__module__
+        if beside and isinstance(helper, types.FunctionType | type | functools.partial):
             carried.append((name, part(helper, f"{named}{name}")))
     return digest("function", _name(function), _code(code), carried)
 
@@ -206,13 +207,16 @@ def _of_class(cls: type, part) -> str:
     found = [*map(_name, cls.__mro__), text := _text(file, cls.__module__)]
     for base in cls.__mro__ if not text else ():
         for name, member in sorted(vars(base).items() if base.__module__ == cls.__module__ else ()):
-            member = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
-            member = inspect.unwrap(member) if callable(member) else member
-            # What dataclasses generate is compiled from "<string>" and says nothing new.
-            if isinstance(member, types.FunctionType) and member.__code__.co_filename != "<string>":
-                found += [name, part(member)]
-            elif type(member) in _PLAIN and not name.startswith("__"):
-                found += [name, repr(member)]
+            inner = [getattr(member, k, None) for k in ("__func__", "fget", "fset", "func")]
+            for thing in [one for one in inner if one is not None] or [member]:
+                thing = inspect.unwrap(thing) if callable(thing) else thing
+                if isinstance(thing, types.FunctionType):
+                    # What dataclasses generate is compiled from "<string>" and says nothing new.
+                    if thing.__code__.co_filename != "<string>":
+                        found += [name, part(thing)]
+                elif not name.startswith("__"):
+                    with contextlib.suppress(TypeError):  # of no content, such as a mark
+                        found += [name, part(thing)]
     return digest(*found)
 
 

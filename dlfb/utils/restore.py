@@ -52,7 +52,8 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
     if function is None:
         return functools.partial(restorable, version=version)
     signature = inspect.signature(function)
-    name = getattr(inspect.unwrap(function), "__qualname__", repr(function))
+    written = inspect.unwrap(getattr(function, "func", function))  # of a partial
+    name = getattr(written, "__qualname__", type(function).__name__)
     if taken := {"store_path", "force"} & set(signature.parameters):
         raise TypeError(
             f"restorable({name}): the function has a parameter {taken.pop()!r} of its own, which "
@@ -96,22 +97,11 @@ def kept(
     Two processes that ask at once compute once: the other waits. One line says why where a result
     is there and is not taken. A damaged file is renamed to ``*.damaged``.
 
-    Parameters
-    ----------
-    path : str or path
-        The file; ``.dlfb`` is appended.
-    key : dict
-        What is asked: under ``"function"`` what computes it, such as ``"train()"``, and else what
-        people call a part of it, with that part's fingerprint.
-    compute : callable
-        What computes the result, without arguments.
-    like : object, optional
-        Trained states, or containers of such, from which a state in the result takes its type.
-    force : bool
-        Compute it whether it is there or not.
-    must : bool
-        Whether it is an OSError if the result can't be kept (a full disk, a read-only folder);
-        otherwise it is returned all the same, with a warning.
+    `key` holds under ``"function"`` what computes it, such as ``"train()"``, and else, under what
+    people call a part of what is asked, that part's fingerprint. A state in the result takes its
+    type from one in `like`, a state or a container. With `force` it is computed anew. What can't
+    be kept (a full disk, a read-only folder) is returned with a warning, but with `must` it is an
+    OSError.
     """
     path, name = store.store_file(path), key["function"]
     with store.locked(path):

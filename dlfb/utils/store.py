@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlfb.utils.context import expanded
+
 SUFFIX = ".dlfb"
 WAIT_QUIETLY = 5.0  # seconds to wait for another process before saying so
 
@@ -43,7 +45,7 @@ class Record(NamedTuple):
 
 def store_file(path: str | os.PathLike) -> Path:
     """Return the file in which the result of this `store_path` is kept."""
-    path = Path(path).expanduser().absolute()
+    path = expanded(path).absolute()
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
 
@@ -63,27 +65,16 @@ def write(path: Path, value: Any, key: dict | None = None, like: Any = None) -> 
 
     arrays: dict[str, Any] = {}
     header = json.dumps({"tree": _pack(value, arrays, _states(like)), "key": key})
-    with replacing(path) as file:
-        file.write(save(arrays, {"dlfb": header, "sha256": _checksum(header, arrays)}))
-        file.flush()
-        read(Path(file.name)).value(like)  # what could not be read again is refused now
-
-
-@contextlib.contextmanager
-def replacing(path: Path):
-    """Open a file to write to; it is flushed at the end, and takes the place of `path` in one step.
-
-    After an error, or a kill at any instant, `path` is as it was. One process at a time may write,
-    under the lock of `path`, so that what a killed one left is overwritten by the next.
-    """
+    # One process at a time, under the lock of `path`: what a killed one left is overwritten.
     aside = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         aside.unlink(missing_ok=True)
         with open(aside, "xb") as file:
-            yield file
+            file.write(save(arrays, {"dlfb": header, "sha256": _checksum(header, arrays)}))
             file.flush()
             os.fsync(file.fileno())
+        read(aside).value(like)  # what could not be read again is refused now
         os.replace(aside, path)
     finally:
         with contextlib.suppress(OSError):
@@ -100,7 +91,7 @@ def read(path: Path) -> Record:
     OSError
         If it can't be read, or is not there.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="np") as file:
@@ -112,7 +103,9 @@ def read(path: Path) -> Record:
         if not isinstance(header["key"], dict | None):
             raise Damaged("its key is none")
         return Record(header["key"], header["tree"], arrays)
-    except (SafetensorError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
+    except (OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:  # whatever a header that write() did not write runs into
         raise Damaged(f"it is not a whole file of results ({error})") from error
 
 

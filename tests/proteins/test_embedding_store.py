@@ -257,9 +257,10 @@ def test_killed_before_the_sweep_what_is_left_goes_at_the_next_call(ask, table, 
         ask()
         folder = ask(table.assign(Sequence=table["Sequence"] + "K"))
         (folder / ".gone.dlfb.tmp").touch()
-    assert len(files(folder)) == 8
+    (folder / "readers_own.dlfb").touch()
+    assert len(files(folder)) == 9
     ask(table.assign(Sequence=table["Sequence"] + "K"))
-    assert len(files(folder)) == 4
+    assert len(files(folder)) == 5 and "readers_own.dlfb" in files(folder)
 
 
 def test_of_three_processes_at_once_one_computes_and_the_others_wait(
@@ -336,6 +337,10 @@ def test_nothing_kept_is_a_sentence(loaded):
         (lambda t: t[["Sequence"]].assign(Sequence=["M"] * 10 + ["J"]), "row 10.*'J' at position"),
         (lambda t: t.assign(EntryID=["P1", "P1"] + ["P2"] * 9), "two vectors of one name"),
         (lambda t: t.assign(species=[9606, "unknown", None] + [1] * 8), "column species"),
+        (lambda t: t.assign(mass=[2**70] * 11), "too large"),
+        (lambda t: t.assign(terms=[[]] * 11), "cells of list.*column terms"),
+        (lambda t: list(t["Sequence"]), "no column 'Sequence'; it has none"),
+        (lambda t: pd.concat([t, t[["EntryID"]]], axis=1), "Duplicate column"),
     ],
 )
 def test_wrong_tables_are_refused_before_anything_is_embedded(

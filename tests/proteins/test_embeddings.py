@@ -324,3 +324,9 @@ def test_the_gelu_is_the_models_own_and_is_put_back(tokenizer_and_model):
         assert "forward" in vars(layer)
         torch.testing.assert_close(layer(states), expected, rtol=1e-6, atol=1e-6)
     assert torch.equal(layer(states), expected) and "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
+def test_a_device_that_is_not_here_is_a_sentence(tokenizer_and_model, device):
+    with pytest.raises(ValueError, match=f"There is no device '{device}' here"):
+        get_mean_embeddings(["M"], *tokenizer_and_model, device)

@@ -183,11 +183,13 @@ def test_chains_are_read():
     assert read_chains(two_models) == {"A": ["GLY"]}
     two_places = ONE.replace(" GLY", "AGLY") + ONE.replace(" GLY", "BSER")
     assert read_chains(two_places) == {"A": ["GLY"]}
+    assert read_chains(ONE.replace("GLY", "SEP")) == {"A": ["SEP"]}  # phosphoserine
     for without_chain in (DNA, LIGAND, NOWHERE):
         assert read_chains(without_chain) == {}
 
 
-@pytest.mark.parametrize("text", [CIF, "# made by hand\n" + CIF, "\ufeff" + CIF, CIF.upper()])
+@pytest.mark.parametrize("text", [CIF, "# made by hand\n" + CIF, "\ufeff" + CIF, CIF.upper(),
+    "  " + CIF, "loop_ _atom_site.id\nATOM 1\n"])  # fmt: skip
 def test_mmcif_is_refused_in_a_sentence(text):
     for use in (read_chains, view_structure, plot_structure):
         with pytest.raises(ValueError, match="this is mmCIF, which is not read. Give the file in"):

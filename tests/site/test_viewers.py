@@ -43,6 +43,7 @@ def test_a_stored_viewer_is_taken_apart():
 @pytest.mark.parametrize("style", ["cartoon", "stick"])
 def test_nothing_in_a_structure_is_html(style):
     text = HEADER.replace("HORMONE", EVIL)[:62] + f"{EVIL}\n" + PDB + f"TER {EVIL}\n"
+    text += "TER setStyle({}); rotate(90, 'vx')\n"
     stored = view_structure(text, style=style)._repr_html_()
     opening = viewers.viewer(stored, "the picture", False, set())[0].astext()
     page = BeautifulSoup(opening, "html.parser")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlfb.utils import context
+from dlfb.utils import context, store
 
 NAME = "facebook/esm2_t6_8M_UR50D"
 CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
@@ -149,6 +149,11 @@ def test_a_user_without_a_home_is_told_what_to_do(monkeypatch):
     monkeypatch.setenv("DLFB_CACHE", "~/here")
     with pytest.raises(FileNotFoundError, match="no home folder.*Set DLFB_CACHE"):
         context.cache_dir()
+    with pytest.raises(FileNotFoundError, match="no home folder for '~/mlp'. Write paths without"):
+        store.store_file("~/mlp")
+    monkeypatch.setenv("DLFB_ASSETS", "~/here")
+    with pytest.raises(FileNotFoundError, match="no home folder for '~/here'"):
+        context.assets("proteins/models/mlp")
 
 
 @pytest.mark.parametrize("number", [28, 30, 13])  # disk full, read-only, not allowed

@@ -251,6 +251,18 @@ def test_a_notebook_s_helpers_are_followed_by_name():
         ("class g:\n  def __init__(self, x): self.y = x", "def f(x): return g(x)"),
         ("class g:\n  y = 1\n  def __init__(self, x): self.y = x", "def f(x): return g(x)"),
     ]
+    wraps = "import functools\ndef by(n):\n  def d(f):\n    @functools.wraps(f)\n"
+    wraps += "    def w(*a): return f(*a) * n\n    return w\n  return d\n"
+    prop = "import functools\nclass g:\n  "
+    for old in (
+        "import functools\ndef k(x, n): return n\ng = functools.partial(k, n=1)",
+        wraps + "@by(1)\ndef g(x): return x",
+        "class g:\n  r = [1, 2]",
+        "class g:\n  class h:\n    def m(s): return 1",
+        prop + "@functools.cached_property\n  def p(s): return 1",
+        prop + "@property\n  def p(s): return 0\n  @p.setter\n  def p(s, v): s.v = 1",
+    ):
+        cells += [(old, "def f(x): return g(x)"), (old.replace("1", "3"), "def f(x): return g(x)")]
     assert len({asked(*pair) for pair in cells}) == len(cells)
     assert asked("def other(): pass", *cells[0]) == asked(*cells[0])
 

@@ -230,7 +230,7 @@ def test_as_a_decorator_it_keeps_the_signature_and_the_documentation(path):
 def test_partials_and_jitted_functions_can_be_kept(path, tmp_path, capsys):
     partial = restorable(functools.partial(slow, name="b"))
     assert same(partial([1.0], store_path=path), partial([1.0], store_path=path))
-    assert CALLS == ["b"]
+    assert CALLS == ["b"] and store.read(store.store_file(path)).key["function"] == "slow()"
     jitted = restorable(jax.jit(lambda x: x + 1))
     assert same(jitted(1.0, store_path=tmp_path / "y"), jitted(1.0, store_path=tmp_path / "y"))
     assert capsys.readouterr().out == ""

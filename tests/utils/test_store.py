@@ -92,6 +92,7 @@ def test_of_two_states_each_is_restored_into_its_own(tmp_path):
         (pd.DataFrame({"a": [9606, "unknown", None]}), "column a"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "Duplicate column"),
         (pd.DataFrame({1: [1], "b": [2]}), "mixed type"),
+        (pd.DataFrame({"a": [2**70]}), "too large"),
     ],
 )
 def test_what_cannot_come_back_is_refused(value, named, tmp_path):
@@ -138,6 +139,19 @@ def views():
     return pa.table({"a": pa.Array.from_buffers(pa.string_view(), n, cells)})
 
 
+def nested(kind):
+    """Return a table of one row that holds ten million cells of no bytes."""
+    n = 10**7
+    cells, ends = pa.nulls(n), pa.array([0, n], pa.int32())
+    if kind == "struct":
+        cells = pa.Array.from_buffers(pa.struct([]), n, [None])
+    if kind == "fixed size":
+        return pa.table({"a": pa.FixedSizeListArray.from_arrays(cells, n)})
+    if kind == "dictionary":
+        return pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), cells)})
+    return pa.table({"a": pa.ListArray.from_arrays(ends, cells)})
+
+
 MEGABYTE = np.zeros(10**6, np.uint8)
 CRAFTED = {
     "a class to call": ({"state": ["os.system", 0, [1]]}, []),
@@ -160,6 +174,9 @@ CRAFTED = {
     ),
     "a table of nothing": ({"frame": "0"}, [stream(of_nulls(10**9))]),
     "a table of views": ({"frame": "0"}, [stream(views())]),
+} | {
+    f"a table of nested {kind}": ({"frame": "0"}, [stream(nested(kind))])
+    for kind in ("list", "struct", "fixed size", "dictionary")
 }  # fmt: skip
 
 
@@ -191,7 +208,8 @@ def test_a_crafted_file_runs_no_code_and_takes_no_memory(name, tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     "about",
-    [{"dlfb": "{}"}, {"dlfb": "["}, {"dlfb": "[" * 10**5}, {"sha256": ""}, {"dlfb": "[1]"}],
+    [{"dlfb": "{}"}, {"dlfb": "["}, {"dlfb": "[" * 10**5}, {"sha256": ""}, {"dlfb": "[1]"},
+     {"dlfb": '{"key": null, "tree": ' + "1" * 5000 + "}"}],
 )  # fmt: skip
 def test_a_header_that_does_not_hold_together_is_damaged(about, tmp_path):
     if "dlfb" in about:
@@ -201,8 +219,8 @@ def test_a_header_that_does_not_hold_together_is_damaged(about, tmp_path):
         store.read(tmp_path / "x")
 
 
-@pytest.mark.parametrize("shape", ["[10000000000]", "[10000000000,0,1]", "[-1]", "[1e3]"])
-@pytest.mark.parametrize("dtype", ["S0", "U0", "|V0", "U8", "F32"])
+@pytest.mark.parametrize("shape", ["[10000000000]", "[10000000000,0,1]", "[-1]", "[1e3]", "[1,1]"])
+@pytest.mark.parametrize("dtype", ["S0", "U0", "|V0", "U8", "F32", "F8_E4M3"])
 def test_an_array_that_claims_more_than_there_is_is_damaged(shape, dtype, tmp_path):
     crafted(tmp_path / "x", {"numpy": "0"}, [np.zeros(1, np.uint8)])
     data = (tmp_path / "x").read_bytes()
