@@ -144,7 +144,7 @@ def test_a_short_dict_is_printed_whole(capsys):
     assert capsys.readouterr().out == "{\n  'M': 16,\n  'A': 12,\n} (2 entries)\n"
     print_short_dict({})
     assert capsys.readouterr().out == "{} (0 entries)\n"
-    print_short_dict({1: "x" * 100})
+    print_short_dict({1: "x" * 100, 2: np.eye(2)})
     line = capsys.readouterr().out.splitlines()[1]
     assert line.endswith("...,")
     assert len(line) < 80
