@@ -165,5 +165,5 @@ def _source_of(thing: Any) -> str | None:
 
 
 def _shortened(value: Any, width: int = 70) -> str:
-    text = repr(value)
+    text = repr(value).replace("\n", " ")  # of an array
     return text if len(text) <= width else f"{text[: width - 3]}..."
