@@ -13,11 +13,12 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
+from transformers import AutoModel, AutoTokenizer
 
 from dlfb.proteins import dataset, train
 from dlfb.proteins.inspect import MaskPredictor
 from dlfb.proteins.model import Model
-from dlfb.utils.context import assets
+from dlfb.utils.context import POCKET_MODEL, assets, checkpoint
 from dlfb.utils.display import display, print_short_dict
 from dlfb.utils.restore import restorable
 from tests.tiny_esm import CHECKPOINTS, save_tiny_esm
@@ -148,6 +149,12 @@ def test_embeddings(bare):
     assert first.shape == (6, 32)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(dataset.get_mean_embeddings(SEQUENCES, *bare), first, atol=1e-5)
+
+
+def test_the_small_model_straight_from_transformers():
+    folder = checkpoint(POCKET_MODEL)
+    models = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    assert dataset.get_mean_embeddings(["MALWM"], *models, "cpu").shape == (1, 192)
 
 
 def test_stored_embeddings_become_a_data_set(bare, table, tmp_path):

@@ -116,12 +116,23 @@ def test_what_cafa_keeps_is_kept(tmp_path, capsys):
     assert set(table["taxonomyID"]) == {"9606"} and not table.duplicated().any()
     told = capsys.readouterr().out
     assert "5 neither experimental nor curated; 1 negative (NOT); 1 of taxon:10116" in told
+    assert annotations(tmp_path, gaf(*rows) + "\n").equals(table)  # an empty line at the end
+
+
+def test_a_bad_record_does_not_stop_the_others(inputs, tmp_path):
+    with inputs["sequences"][0].open("a") as file:
+        file.write(">P3\nMAJ\n")
+    with pytest.warns(UserWarning, match="record 4 .P3.: the letter 'J'"):
+        folder = make_dataset(tmp_path / "out", **inputs)
+    assert (folder / "train_sequences.fasta").read_text().count(">") == 2
 
 
 @pytest.mark.parametrize(("row", "cause"), [
     (("MGI:1", "GO:1", "IDA", "", "taxon:9606", "MGI"), "1 of the database MGI, not UniProtKB"),
     (("P1", "GO:1", "IDA", "", "taxon:9606", "UniProt"), "1 of the database UniProt, not Uni"),
     (("P1", "GO:1", "IDA", "", "taxon:10116"), "1 of taxon:10116"),
+    (("P1", "GO:1", "IDA", "", ""), "1 of no taxon"),
+    (("P1", ""), "1 without a protein or a term"),
     (("P1", "GO:1", "IEA"), "1 neither experimental nor curated"),
 ])  # fmt: skip
 def test_where_nothing_is_left_the_cause_is_the_right_one(tmp_path, row, cause):

@@ -138,18 +138,22 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     aside.replace(path)
 
 
-def edited(text_path: Path) -> bool:
-    """Return whether the notebook half holds words that the text half doesn't, and is the newer."""
-    path = text_path.with_suffix(".ipynb")
+def edited(text_path: Path, path: Path) -> bool:
+    """Return whether the notebook half says what the text half doesn't, and is the newer."""
     if not path.exists():
         return False
-    executed = nbformat.read(path, as_version=4)
-    if source_of(executed) == source_of(read_text_half(text_path)):
+    text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
+    if _cells(text) == _cells(executed):
         return False
-    stored = executed.metadata.get("dlfb", {}).get("source")
-    if stored:
-        return source_of(executed) != stored
+    stored, words = executed.metadata.get("dlfb", {}).get("source"), source_of(executed)
+    if stored and words != source_of(text):
+        return words != stored
+    # No hash tells, or only tags of cells differ, which it leaves out.
     return path.stat().st_mtime > text_path.stat().st_mtime
+
+
+def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:
+    return [(cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]
 
 
 def stale(text_path: Path) -> str | None:
@@ -158,9 +162,8 @@ def stale(text_path: Path) -> str | None:
     if not path.exists():
         return "never executed"
     text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
-    one, other = ([(c.cell_type, c.source, c.metadata) for c in n.cells] for n in (text, executed))
-    if one != other:
-        return "the notebook was edited" if edited(text_path) else "the text has changed"
+    if _cells(text) != _cells(executed):
+        return "the notebook was edited" if edited(text_path, path) else "the text has changed"
     if any(cell.cell_type == "code" and not cell.execution_count for cell in executed.cells):
         return "some cells were never executed"
     return None
@@ -171,7 +174,16 @@ def run(pages: list[Path], output: Path, timeout: int, force: bool = False) -> l
     failures = []
     for text_path in pages:
         name, path = text_path.stem, output / f"{text_path.stem}.ipynb"
-        if not force and path == text_path.with_suffix(".ipynb") and edited(text_path):
+        notebook, left = read_text_half(text_path), not force and edited(text_path, path)
+        try:
+            if not left:
+                seconds = execute(notebook, text_path.parent, timeout)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            plain = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[-30:]
+            failures.append("\n".join([f"{name} stopped, and was not stored:", *plain]))
+            print(f"{'failed':>8}  {name}", flush=True)
+            continue
+        if left or (not force and edited(text_path, path)):  # before, or while it ran
             failures.append(
                 f"{path.name} was edited, and {text_path.name} does not say the same: it was left "
                 f"as it is. To keep the edits, write them into the text half (what only that half "
@@ -179,14 +191,6 @@ def run(pages: list[Path], output: Path, timeout: int, force: bool = False) -> l
                 f'and run the page again. To drop them: make notebooks PAGES="{name[:2]} --force".'
             )
             print(f"{'left':>8}  {name}", flush=True)
-            continue
-        notebook = read_text_half(text_path)
-        try:
-            seconds = execute(notebook, text_path.parent, timeout)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            plain = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[-30:]
-            failures.append("\n".join([f"{name} stopped, and was not stored:", *plain]))
-            print(f"{'failed':>8}  {name}", flush=True)
             continue
         write(notebook, path)
         print(f"{seconds:6.1f} s  {name}", flush=True)

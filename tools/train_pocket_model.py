@@ -361,6 +361,8 @@ def export(args):
     model.load_state_dict(saved["model"])
     args.export.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(args.export)
+    config = args.export / "config.json"  # what from_pretrained makes of them by default
+    config.write_text(config.read_text().replace('"float16"', '"float32"'))
     # Rotary frequencies are computed, not learned; rounded to fp16 in the file they would be wrong.
     path = args.export / "model.safetensors"
     weights = {k: v for k, v in load_file(path).items() if "inv_freq" not in k}

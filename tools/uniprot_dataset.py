@@ -76,9 +76,11 @@ def make_dataset(
     graph = read_ontology(folder / "go-basic.obo")
     annotated = read_annotations([_local(place, folder) for place in annotations], taxa)
     terms = propagate(annotated, graph)
+    if terms.empty:
+        raise ValueError(f"None of the {len(annotated):,} annotations has a term of {ontology}.")
     wanted, letters = set(terms["EntryID"]), {}
     for place in sequences:
-        for name, sequence in read_fasta(_local(place, folder)):
+        for name, sequence in read_fasta(_local(place, folder), on_error="skip"):
             if name in wanted and letters.setdefault(name, sequence) != sequence:
                 raise ValueError(f"{place}: another sequence of {name} was read before.")
     if not letters:
@@ -126,7 +128,7 @@ def read_annotations(paths: Sequence[Path], taxa: Sequence[int]) -> pd.DataFrame
                     f"reads {first.strip()[:60]!r}. Is it another kind of file?"
                 )
             for number, line in enumerate(lines, start=2):
-                if line.startswith("!"):
+                if line.startswith("!") or not line.strip():
                     continue
                 fields = line.rstrip("\r\n").split("\t")
                 if len(fields) < 15:
@@ -138,7 +140,9 @@ def read_annotations(paths: Sequence[Path], taxa: Sequence[int]) -> pd.DataFrame
                 if fields[0] != "UniProtKB":
                     reasons[f"of the database {fields[0]}, not UniProtKB"] += 1
                 elif taxon not in taxon_of:
-                    reasons[f"of {taxon}"] += 1
+                    reasons[f"of {taxon or 'no taxon'}"] += 1
+                elif not (fields[1] and fields[4]):
+                    reasons["without a protein or a term"] += 1
                 elif fields[6] not in EVIDENCE:
                     reasons["neither experimental nor curated"] += 1
                 elif "NOT" in fields[3].split("|"):

@@ -6,12 +6,13 @@ are inputs for the same network that a protein's embedding would be the input of
 float32 of shape (N, T), in a frame where `targets` is one, whose labels they take.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from dlfb.proteins.sequences import AMINO_ACIDS, clean_sequence
+from dlfb.proteins.metrics import floats
+from dlfb.proteins.sequences import AMINO_ACIDS, clean_sequence, listed
 
 
 def coin_flip(targets, seed: int = 42):
@@ -47,7 +48,7 @@ def term_frequency(train_targets, targets):
             "The training targets must be a matrix (proteins, functions) of at least one row, but "
             f"have shape {np.shape(train_targets)}."
         )
-    truth = np.asarray(train_targets, float)
+    truth = floats(train_targets)
     known = ~np.isnan(truth)
     frequency = np.where(known, truth, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     n = targets if np.ndim(targets) == 0 else len(targets)
@@ -80,14 +81,8 @@ def composition_features(sequences: Iterable[str]) -> np.ndarray:
         If a sequence is empty or holds a letter that is no amino acid, or if `sequences` is not
         a list or column of them.
     """
-    if isinstance(sequences, str | Mapping | Set | pd.DataFrame):
-        # Of a table and a dictionary Python would go through the names, which may spell proteins.
-        raise ValueError(
-            "composition_features: pass a list of sequences, or one column of a table such as "
-            f'proteins["Sequence"], not a {type(sequences).__name__}.'
-        )
     features = []
-    for number, sequence in enumerate(sequences, start=1):
+    for number, sequence in enumerate(listed(sequences, "composition_features"), start=1):
         letters = clean_sequence(sequence, name=f"sequence {number}")
         shares = [letters.count(letter) / len(letters) for letter in AMINO_ACIDS]
         features.append([*shares, np.log(len(letters))])

@@ -194,7 +194,12 @@ def proteins_at(
     most its ancestors besides; `lengths` are the fewest and the most residues. Columns EntryID,
     Sequence, Length, sorted by EntryID.
     """
-    general = ontology.ancestors(ontology.read_ontology(), location)
+    graph = ontology.read_ontology()
+    general = ontology.ancestors(graph, location)
+    [location] = ontology.resolve([location], graph)[0]
+    if graph.nodes[location]["aspect"] != "CCO":
+        name = graph.nodes[location]["name"]
+        raise ValueError(f"proteins_at(): {location} is {name!r}, which is no place in the cell.")
     terms, taxonomy, found = load_terms("CCO"), load_taxonomy(), load_sequences()
     species = taxonomy["EntryID"][taxonomy["taxonomyID"] == taxonomy_id]
     terms = terms[terms["EntryID"].isin(species) & ~terms["term"].isin(general)]

@@ -6,7 +6,7 @@ How the vectors are kept on disk is in ``embedding_store``.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from numbers import Integral
@@ -17,7 +17,7 @@ from torch.nn.functional import gelu
 from torch.nn.utils.rnn import pad_sequence
 from transformers.models.esm.modeling_esm import EsmIntermediate
 
-from dlfb.proteins.sequences import AMINO_ACIDS, RARE_LETTERS, clean_sequence
+from dlfb.proteins.sequences import AMINO_ACIDS, RARE_LETTERS, clean_sequence, listed
 from dlfb.proteins.utils import get_device
 from dlfb.utils.display import progress
 
@@ -90,14 +90,7 @@ def get_mean_embeddings(
         If a batch does not fit into the device's memory.
     """
     check_options(token_budget, batch_size, pooling=pooling, precision=precision, long=long)
-    labelled = isinstance(sequences, str | Mapping | Set) or hasattr(sequences, "columns")
-    if labelled or not isinstance(sequences, Iterable):
-        raise ValueError(
-            f"get_mean_embeddings(): `sequences` is a {type(sequences).__name__}. Pass a list of "
-            "sequences, even of one, or a table's column, such as table['Sequence']."
-        )
-    sequences = list(sequences)
-    clean = cleaned(sequences, names, model, long)
+    clean = cleaned(listed(sequences, "get_mean_embeddings"), names, model, long)
     distinct = list(dict.fromkeys(clean))
     how = {"pooling": pooling, "precision": precision, "long": long}
     with progress(total=sum(map(len, distinct)), desc="Embedding", unit=" residues") as bar:

@@ -18,6 +18,7 @@ import pyhmmer
 from scipy.sparse import csr_array
 
 from dlfb.proteins.baselines import term_frequency
+from dlfb.proteins.metrics import floats
 from dlfb.proteins.sequences import clean_sequence
 
 HITS = {"query": "str", "target": "str", "bits": "float64", "e_value": "float64"}
@@ -54,6 +55,13 @@ def find_relatives(
     ValueError
         If there is no target, or a sequence is empty or holds a letter that is no residue.
     """
+    for proteins in (queries, targets):
+        if not hasattr(proteins, "items") or hasattr(proteins, "columns"):
+            raise ValueError(
+                f"find_relatives: this is a {type(proteins).__name__}. Pass a dictionary from id "
+                'to sequence, or a column with ids as its index, such as table.set_index("EntryID")'
+                '["Sequence"].'
+            )
     if not len(targets):
         raise ValueError("find_relatives: there is no target to search among.")
     query_ids, target_ids = list(queries.keys()), list(targets.keys())
@@ -102,7 +110,7 @@ def transfer(
         If a hit's target is not in `train`, a weight is negative or missing, or an id occurs twice.
     """
     split = hasattr(train, "targets")
-    targets = np.asarray(train.targets if split else train, float)
+    targets = floats(train.targets if split else train)
     columns = pd.Index(train.ids if split else train.index)
     rows = pd.Index(getattr(queries, "ids", queries))
     for what, ids in (("train", columns), ("queries", rows)):
@@ -118,8 +126,10 @@ def transfer(
             "Search among the proteins of train, or leave out such hits."
         )
     weights = hits[weight].to_numpy(float)
-    if not (weights >= 0).all():
-        raise ValueError(f"transfer: {weight!r} must be 0 or more in each hit, to weigh it by.")
+    if not ((weights >= 0) & np.isfinite(weights)).all():
+        raise ValueError(
+            f"transfer: {weight!r} must be a number, 0 or more, in each hit, to weigh it by."
+        )
     votes = csr_array((weights, (at, source)), shape=(len(rows), len(columns)))
     known = ~np.isnan(targets)
     total = votes @ known.astype(float)

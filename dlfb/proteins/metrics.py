@@ -204,13 +204,12 @@ def aligned(targets, probs) -> tuple:
             "The rows or columns of targets and probs have different names or another order. Bring "
             "one into the order of the other, as with probs.reindex_like(targets)."
         )
-    targets, probs = np.asarray(targets), np.asarray(probs)
-    if targets.ndim != 2 or targets.shape != probs.shape:
+    if np.ndim(targets) != 2 or np.shape(targets) != np.shape(probs):
         raise ValueError(
             "targets and probs must be two matrices of one shape (proteins, terms), but have "
-            f"shapes {targets.shape} and {probs.shape}."
+            f"shapes {np.shape(targets)} and {np.shape(probs)}."
         )
-    values = targets.astype(float)
+    values, probs = floats(targets), np.asarray(probs)
     scores = probs if probs.dtype.kind == "f" else probs.astype(float)
     known, truth = ~np.isnan(values), values == 1
     for rule, cells, good in (
@@ -224,6 +223,13 @@ def aligned(targets, probs) -> tuple:
                 "counted from 0."
             )
     return truth, known, scores, *(frames[0].axes if frames else map(pd.RangeIndex, truth.shape))
+
+
+def floats(targets) -> np.ndarray:
+    """Return targets (N, T) as float64, what is unknown as NaN, be it None or pandas' NA."""
+    if not isinstance(targets, pd.DataFrame):
+        return np.asarray(targets, float)
+    return targets.to_numpy(float, na_value=np.nan)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

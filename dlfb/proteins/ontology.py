@@ -14,6 +14,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
+from dlfb.proteins.sequences import open_text
 from dlfb.utils.context import assets
 
 ASPECTS = {"BPO": "biological_process", "MFO": "molecular_function", "CCO": "cellular_component"}
@@ -58,17 +59,15 @@ def _parse(path: Path, mtime_ns: int, size: int) -> nx.MultiDiGraph:
     import obonet
 
     try:
-        graph = obonet.read_obo(path, ignore_obsolete=False)
-        if not graph:
-            raise ValueError("the file has no [Term]")
+        with open_text(path) as text:
+            graph = obonet.read_obo(text, ignore_obsolete=False)
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is no ontology in OBO format, or damaged ({error!r}). Get go-basic.obo again."
         ) from error
     obsolete, alt_ids = {}, {}
     for term, node in graph.nodes(data=True):
-        if not node:
-            child = next(iter(graph.predecessors(term)))
+        if not node and (child := next(graph.predecessors(term), None)):
             raise ValueError(f"{path}: {child} has the parent {term}, which the file lacks.")
         node["name"] = node.get("name") or term
         if node.get("is_obsolete") == "true":
@@ -80,6 +79,8 @@ def _parse(path: Path, mtime_ns: int, size: int) -> nx.MultiDiGraph:
         node["aspect"] = _ASPECT_OF_NAMESPACE[namespace]
         alt_ids.update(dict.fromkeys(node.get("alt_id", ()), term))
     graph.remove_nodes_from(obsolete)
+    if not graph:
+        raise ValueError(f"{path} has no [Term] that is in use. Get go-basic.obo again.")
     # A live term keeps its own id even where another claims it as an alternative.
     graph.graph["alt_ids"] = {old: new for old, new in alt_ids.items() if old not in graph}
     graph.graph["obsolete"] = {t: name for t, name in obsolete.items() if t not in alt_ids}
@@ -118,11 +119,11 @@ def descriptions(graph: nx.MultiDiGraph) -> pd.DataFrame:
 def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
     """Return all ancestors of a term over is_a and part_of within its aspect, without itself.
 
-    A merged term's id counts as the term that took it over; an obsolete or unknown is a KeyError.
+    A merged term's id counts as the term that took it over; an obsolete or unknown is a ValueError.
     """
     (current,), (kind,) = resolve([term], graph)
     if current not in graph:
-        raise KeyError(f"ancestors(): {term!r} is {kind} in GO {data_version(graph)}.")
+        raise ValueError(f"ancestors(): {term!r} is {kind} in GO {data_version(graph)}.")
     return nx.descendants(graph.graph["hierarchy"], current)
 
 

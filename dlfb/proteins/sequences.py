@@ -7,12 +7,13 @@ N, ``Z`` E or Q, ``X`` unknown).
 
 import gzip
 import io
+import lzma
 import os
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -86,6 +87,23 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
     return cleaned
 
 
+def listed(sequences: Iterable[str], who: str) -> list[str]:
+    """Return sequences as a list; ValueError for what Python would go through by letter or label.
+
+    Such are text of any kind, a table, its row and its names, and a dictionary. Names may well
+    spell proteins, so that the mistake would not show.
+    """
+    labelled = isinstance(sequences, Mapping | Set)
+    labelled |= any(hasattr(sequences, name) for name in ("translate", "columns", "get_indexer"))
+    labelled |= hasattr(sequences, "iloc") and "Sequence" in sequences.index
+    if not labelled and hasattr(sequences, "__iter__"):
+        return list(sequences)
+    raise ValueError(
+        f"{who}(): this is a {type(sequences).__name__}. Pass a list of sequences, even of one, or "
+        "one column of a table, such as table['Sequence']."
+    )
+
+
 def encode(sequence: str) -> list[int]:
     """Return the place of each residue in `AMINO_ACIDS`: 0 to 19, or `RARE_INDEX`."""
     return [AMINO_ACID_TO_INDEX.get(letter, RARE_INDEX) for letter in clean_sequence(sequence)]
@@ -143,6 +161,11 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
         raise ValueError(f"{path.name}: the file holds no sequence that can be read.")
 
 
+# A zip may be of any method, or encrypted, as far as its header says.
+_UNPACKING = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_UNPACKING += (NotImplementedError, RuntimeError)
+
+
 @contextmanager
 def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
     """Open a text file to read: plain, gzip-compressed, or the only file of a zip.
@@ -153,24 +176,26 @@ def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}. Check the path.")
-    try:
-        with path.open("rb") as raw, _unpacked(raw, path) as data:
-            start = data.peek(1024)[:1024]
-            if b"\0" in start:
-                kind = "UTF-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "no"
-                raise ValueError(f"{path.name}: this is {kind} text. Save it as UTF-8 text.")
-            yield io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace")
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: the file is damaged or cut off ({error or 'it ends early'}). Get it again."
-        ) from error
+    with path.open("rb") as raw:
+        try:
+            with _unpacked(raw, path) as data:
+                start = data.peek(1024)[:1024]
+                if b"\0" in start:
+                    kind = "UTF-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "no"
+                    raise ValueError(f"{path.name}: this is {kind} text. Save it as UTF-8 text.")
+                yield io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace")
+        except _UNPACKING as error:
+            raise ValueError(
+                f"{path}: the file is damaged or cut off, or packed in a way that is not known "
+                f"here ({error or 'it ends early'}). Get it again."
+            ) from error
 
 
 def _unpacked(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
     magic = raw.peek(4)
     if magic.startswith(b"\x1f\x8b"):
         return io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    if not magic.startswith(b"PK\x03\x04"):
+    if not magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the latter is an empty one
         return raw
     archive = zipfile.ZipFile(raw)
     names = [n for n in archive.namelist() if not re.search(r"/$|^__MACOSX/|(^|/)\.", n)]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dlfb.proteins.embedding_store import load_sequence_embeddings
+from dlfb.proteins.metrics import floats
 from dlfb.utils.context import assets
 
 SPLITS = ("train", "valid", "test")
@@ -34,13 +35,20 @@ def split_proteins(
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
         wanted = "three numbers, none of them negative, that sum to one, such as (0.6, 0.2, 0.2)"
         raise ValueError(f"split_proteins(): fractions={fractions!r} should be {wanted}.")
-    lacking = {"EntryID", "Sequence"} - set(table.columns)
-    if lacking:
-        raise ValueError(f"split_proteins(): the table has no column {min(lacking)!r}.")
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"split_proteins(): a table is wanted, not a {type(table).__name__}.")
+    for column in ("EntryID", "Sequence"):
+        if (n := list(table.columns).count(column)) != 1:
+            raise ValueError(f"split_proteins(): the table has {n or 'no'} column {column!r}.")
+    if groups is not None and not (hasattr(groups, "keys") and pd.Index(groups.keys()).is_unique):
+        wanted = "a dictionary or a column with ids as its index, each of them once"
+        raise ValueError(f"split_proteins(): groups should be {wanted}.")
     ids = table["EntryID"]
     for what, bad in {
         "no EntryID": ids.isna(),
-        "no Sequence": table["Sequence"].isna(),
+        "no Sequence": ~table["Sequence"]
+        .map(lambda s: isinstance(s, str) and s != "")
+        .astype(bool),
         "the EntryID of an earlier row": ids.duplicated(),
         "no group": ids.isna() if groups is None else ids.map(groups).isna(),
     }.items():
@@ -85,8 +93,8 @@ class Split:
 
     def batch(self, size: int) -> "Batches":
         """Return batches of `size` proteins; the last may be smaller."""
-        if size < 1:
-            raise ValueError(f"batch({size}): a batch has one protein at least.")
+        if not (isinstance(size, int | np.integer) and size >= 1):
+            raise ValueError(f"batch({size!r}): a whole number is wanted, 1 or more.")
         return Batches(self, size)
 
 
@@ -153,12 +161,12 @@ def _as_split(table: pd.DataFrame, what: str) -> Split:
         counts = f"{len(dimensions)} columns of embeddings and {len(terms)} of targets"
         raise ValueError(f"{what} has {counts}.")
     try:
-        targets = table[terms].to_numpy(np.float32, na_value=np.nan)
+        targets = floats(table[terms])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} has targets that are no numbers ({error}).") from error
     return Split(
         embeddings=np.ascontiguousarray(table[dimensions], dtype=np.float32),
-        targets=np.ascontiguousarray(targets),
+        targets=np.ascontiguousarray(targets, dtype=np.float32),
         ids=table["EntryID"].to_numpy(dtype=object),
         terms=np.array(terms, dtype=object),
     )

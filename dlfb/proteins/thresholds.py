@@ -87,7 +87,7 @@ def calibration_error(targets, probs, bins: int = 10) -> float:
 def follow_hierarchy(probs, terms: Sequence[str], graph: nx.MultiDiGraph) -> np.ndarray:
     """Raise each term's score to the highest among its descendants: the true-path rule.
 
-    `probs` (N, T) are scores of the GO ids `terms`; a path may lead through others. KeyError if
+    `probs` (N, T) are scores of the GO ids `terms`; a path may lead through others. ValueError if
     `graph` lacks one.
     """
     probs = np.asarray(probs)

@@ -56,13 +56,12 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
     Raises
     ------
     FloatingPointError, ValueError
-        If the loss is no finite number, as the weights or the embeddings are not.
+        If the weights have grown out of bounds; if the batch does not fit the network.
     """
+    batch = _checked(state, batch["embedding"], batch["target"], "eval_step")
     logits = _logits(state, batch["embedding"])
     loss = mean_loss(logits, batch["target"])
     if not np.isfinite(loss):
-        # Else the embeddings are to blame, and this says which.
-        _check_embeddings(state, batch["embedding"], "eval_step")
         raise FloatingPointError(
             f"The loss is {loss} after step {int(state.step)}, as the weights have grown out of "
             "bounds: train with a smaller learning rate."
@@ -161,7 +160,7 @@ def calculate_per_target_metrics(logits, targets) -> pd.DataFrame:
 
     Of shape (N, T): what the network put out before the sigmoid, and truth as 0, 1 or NaN.
     """
-    return per_protein_metrics(np.asarray(targets), np.asarray(jax.nn.sigmoid(logits)))
+    return per_protein_metrics(np.asarray(targets), np.asarray(jax.nn.sigmoid(jnp.asarray(logits))))
 
 
 def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
@@ -196,8 +195,12 @@ def _on_device(state: TrainState, dataset_splits: dict, name: str) -> dict[str, 
     """Check a split against the network, and copy it to the device, once."""
     if name not in dataset_splits:
         raise ValueError(f"train: dataset_splits has no {name!r}, only {list(dataset_splits)}.")
-    who, split = f"train: the {name!r} split", dataset_splits[name]
-    x, y = (jnp.asarray(values, jnp.float32) for values in (split.embeddings, split.targets))
+    split = dataset_splits[name]
+    return _checked(state, split.embeddings, split.targets, f"train: the {name!r} split")
+
+
+def _checked(state: TrainState, embeddings, targets, who: str) -> dict[str, jax.Array]:
+    x, y = (jnp.asarray(values, jnp.float32) for values in (embeddings, targets))
     if not len(x):
         raise ValueError(f"{who} has no proteins.")
     made = _check_embeddings(state, x, who)

@@ -270,7 +270,7 @@ def test_stale_pages_are_noticed(folder, tmp_path):
     assert run_pages.stale(text_path) == "never executed"
 
 
-@pytest.mark.parametrize("half", ["both", "text", "notebook", "unknown"])
+@pytest.mark.parametrize("half", ["both", "text", "notebook", "unknown", "tags"])
 def test_an_edited_notebook_is_not_overwritten(folder, tmp_path, half):
     for path in folder.glob("01_page.*"):
         shutil.copy(path, tmp_path)
@@ -283,10 +283,13 @@ def test_an_edited_notebook_is_not_overwritten(folder, tmp_path, half):
             del notebook.metadata["dlfb"]
             os.utime(text_path, (0, 0))
         for cell in notebook.cells:
-            cell.source = cell.source.replace("110", "120")
+            cell.source = cell.source.replace("110", "110" if half == "tags" else "120")
+        if half == "tags":
+            notebook.cells[-1].metadata["tags"] = ["hide-input"]
         nbformat.write(notebook, path)
     before = path.read_bytes()
-    failures = run_pages.run([text_path], tmp_path, timeout=300)
+    output = type(tmp_path)(os.path.relpath(tmp_path))  # the same folder, named in another way
+    failures = run_pages.run([text_path], output, timeout=300)
     if half in ("both", "text"):
         assert failures == [] and b"120" in path.read_bytes()
         return
@@ -301,6 +304,20 @@ def test_an_edited_notebook_is_not_overwritten(folder, tmp_path, half):
     else:
         assert run_pages.run([text_path], tmp_path, timeout=300, force=True) == []
         assert b"120" not in path.read_bytes()
+
+
+def test_an_edit_made_while_the_page_runs_is_not_overwritten(folder, tmp_path, monkeypatch):
+    for path in folder.glob("01_page.*"):
+        shutil.copy(path, tmp_path)
+    text_path, path = tmp_path / "01_page.md", tmp_path / "01_page.ipynb"
+
+    def edit(*_):
+        path.write_text(path.read_text().replace("110", "120"))
+        return 1.0
+
+    monkeypatch.setattr(run_pages, "execute", edit)
+    (failure,) = run_pages.run([text_path], tmp_path, timeout=300)
+    assert "01_page.ipynb was edited" in failure and "120" in path.read_text()
 
 
 def test_ids_change_with_their_cells_only(folder, text):

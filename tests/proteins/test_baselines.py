@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from Bio.Seq import Seq
 
 from dlfb.proteins.baselines import (
     coin_flip,
@@ -98,8 +99,15 @@ def test_composition_of_nothing_and_of_what_is_no_sequence():
         composition_features(["MAM", "M1M"])
 
 
-@pytest.mark.parametrize("kind", [pd.DataFrame, dict, lambda x: x["SEQ"][0], lambda x: set(x)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pd.DataFrame, dict, lambda x: x["SEQ"][0], lambda x: set(x), lambda x: Seq(x["SEQ"][0]),
+        lambda x: pd.DataFrame(x).columns, lambda x: pd.Series({"EntryID": "P", "Sequence": "MA"}),
+        lambda x: 5,
+    ],
+)  # fmt: skip
 def test_composition_of_names_is_refused(kind):
     # Gone through, a table or a dictionary yields its names, which here spell proteins.
-    with pytest.raises(ValueError, match="pass a list of sequences, or one column of a table"):
+    with pytest.raises(ValueError, match="Pass a list of sequences, even of one, or one column"):
         composition_features(kind({"SEQ": ["MAM"], "ENTRY": ["P"]}))

@@ -298,7 +298,7 @@ def test_function_table_with_nothing_left(world, options, message):
 
 CELL = "cellular_component"
 PLACES = stanza(5575, namespace=CELL) + stanza(10, "is_a: GO:0005575", namespace=CELL)
-PLACES += stanza(11, "relationship: part_of GO:0000010", namespace=CELL)
+PLACES += stanza(11, "relationship: part_of GO:0000010", "alt_id: GO:0000019", namespace=CELL)
 
 
 def test_proteins_at(world):
@@ -319,8 +319,11 @@ def test_proteins_at(world):
     message = "4 proteins of species 9606 have this location, 3 no other, 2 of these have 5 to 6"
     with pytest.raises(ValueError, match=f"'GO:0000011'.*{message} residues; 3 are needed"):
         dataset.proteins_at("GO:0000011", lengths=(5, 6), at_least=3)
-    with pytest.raises(KeyError, match="'GO:1' is unknown"):
-        dataset.proteins_at("GO:1")
+    for place, why in (("GO:1", "'GO:1' is unknown"), ("GO:0000001", "no place in the cell")):
+        with pytest.raises(ValueError, match=why):
+            dataset.proteins_at(place)
+    merged = dataset.proteins_at("GO:0000019", lengths=(5, 6))  # an old id of GO:0000011
+    pd.testing.assert_frame_equal(merged, found)
 
 
 # Splitting
@@ -411,6 +414,8 @@ def test_split_is_a_matter_of_its_seed_and_not_of_python_s_hash_seed():
 @pytest.mark.parametrize(("change", "message"), [
     ({"Sequence": ["A", None]}, "1 rows have no Sequence, first row 1 .EntryID 'P00001'"),
     ({"EntryID": [None, "P"]}, "1 rows have no EntryID, first row 0"),
+    ({"Sequence": ["", "A"]}, "1 rows have no Sequence, first row 0"),
+    ({"Sequence": [["M"], "A"]}, "1 rows have no Sequence, first row 0"),
     ({"EntryID": "P1"}, "EntryID of an earlier row, first row 1 .EntryID 'P1'"),
 ])  # fmt: skip
 def test_split_refuses_what_is_missing_or_twice(change, message):
@@ -421,6 +426,12 @@ def test_split_refuses_what_is_missing_or_twice(change, message):
 def test_split_refuses_other_columns_and_fractions():
     with pytest.raises(ValueError, match="no column 'Sequence'"):
         dataset.split_proteins(proteins_of(["A"])[["EntryID"]])
+    with pytest.raises(ValueError, match="a table is wanted, not a dict"):
+        dataset.split_proteins({"EntryID": ["P"], "Sequence": ["M"]})
+    column = pd.Series(1, index=["P00000", "P00000"])
+    for groups in ([1], "cluster", column):
+        with pytest.raises(ValueError, match="groups should be a dictionary or a column with ids"):
+            dataset.split_proteins(proteins_of(["A"]), groups=groups)
     for fractions in ((0.5, 0.5), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1), (0.6, 0.2, np.nan)):
         with pytest.raises(ValueError, match="three numbers"):
             dataset.split_proteins(proteins_of(["A"]), fractions)
@@ -463,8 +474,9 @@ def test_batches_hold_every_protein_once_and_in_order():
     assert [b["target"].shape for b in batches] == [(32, 3), (32, 3), (6, 3)]
     assert (np.concatenate([b["embedding"] for b in batches]) == split.embeddings).all()
     assert (np.concatenate([b["target"] for b in batches]) == split.targets).all()
-    with pytest.raises(ValueError, match="one protein at least"):
-        split.batch(0)
+    for size in (0, 2.5, "a"):
+        with pytest.raises(ValueError, match="a whole number is wanted, 1 or more"):
+            split.batch(size)
 
 
 # build_dataset

@@ -54,6 +54,9 @@ def test_a_gap_counts_as_a_column_that_differs():
 def test_what_can_not_be_searched_is_refused():
     with pytest.raises(ValueError, match="no target"):
         find_relatives(QUERIES, {})
+    for proteins in ([FAMILY], FAMILY, pd.DataFrame({"Sequence": [FAMILY]})):
+        with pytest.raises(ValueError, match="Pass a dictionary from id to sequence"):
+            find_relatives(proteins, TARGETS)
     with pytest.raises(ValueError, match="bad"):
         find_relatives({"bad": "MK1"}, TARGETS)
 
@@ -93,8 +96,9 @@ def test_transfer_refuses_what_does_not_fit():
         transfer(HITS, TRAIN.drop(index="b"), ["p"])
     with pytest.raises(ValueError, match="'p' twice"):
         transfer(HITS, TRAIN, ["p", "p"])
-    with pytest.raises(ValueError, match="'bits' must be 0 or more"):
-        transfer(HITS.assign(bits=[1, np.nan, 2]), TRAIN, ["p"])
+    for bits in (np.nan, np.inf, -1):
+        with pytest.raises(ValueError, match="'bits' must be a number, 0 or more"):
+            transfer(HITS.assign(bits=[1, bits, 2]), TRAIN, ["p"])
 
 
 def test_combination_is_the_mean_and_the_network_alone_without_relatives():

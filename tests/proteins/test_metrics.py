@@ -186,6 +186,11 @@ def test_unknown_targets_are_left_out():
     assert smin([[1, np.nan, 0]], [[0.9, 0.9, 0.1]], [1, 1, 1]) == 0
 
 
+def test_unknown_may_be_pandas_own():
+    truth = pd.DataFrame([[1, None, 0]]).astype("Int8")
+    assert per_protein_metrics(truth, [[0.9, 0.8, 0.1]]).loc[0, "accuracy"] == 1
+
+
 def test_bootstrap_interval():
     values = np.random.default_rng(0).normal(3, 2, 400)
     low, high = bootstrap_interval(values)

@@ -1,3 +1,5 @@
+import gzip
+
 import networkx as nx
 import pandas as pd
 import pytest
@@ -91,7 +93,7 @@ def test_ancestors(graph, start, expected):
 
 def test_ancestors_of_no_term(graph):
     for start, why in (("GO:0000006", "obsolete"), ("GO:7", "unknown")):
-        with pytest.raises(KeyError, match=f"'{start}' is {why} in GO releases/2024-01-17"):
+        with pytest.raises(ValueError, match=f"'{start}' is {why} in GO releases/2024-01-17"):
             ontology.ancestors(graph, start)
 
 
@@ -145,12 +147,24 @@ def test_propagate_says_what_is_wrong_with_a_table(graph):
         (["[Term]\nname: x\nnamespace: molecular_function\n"], "'id'.*Get go-basic.obo again"),
         ([term(1, "no tag")], "no ontology in OBO format, or damaged"),
         ([], "no .Term..*Get go-basic.obo again"),
+        ([term(1, "is_obsolete: true")], "no .Term. that is in use"),
+        (["[Term]\nid: GO:0000001\n"], "GO:0000001 has the namespace None"),
         (["<!DOCTYPE html>\n<title>Not found</title>\n"], "in OBO format.*Get go-basic.obo"),
     ],
 )
 def test_read_ontology_refuses_what_is_not_go(write, terms, message):
     with pytest.raises(ValueError, match=f"go.obo:? .*{message}"):
         ontology.read_ontology(write(*terms))
+
+
+def test_read_ontology_reads_what_is_compressed_and_names_what_is_damaged(tmp_path):
+    whole = gzip.compress(b"format-version: 1.2\nontology: go\n\n" + term(1).encode())
+    path = tmp_path / "go.obo.gz"
+    path.write_bytes(whole)
+    assert list(ontology.read_ontology(path)) == ["GO:0000001"]
+    path.write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match="go.obo.gz: the file is damaged or cut off"):
+        ontology.read_ontology(path)
 
 
 def test_read_ontology_without_a_file(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import io
 import re
@@ -171,13 +172,27 @@ def test_a_damaged_or_cut_file_is_named(tmp_path, how):
             list(read_fasta(path))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_no_byte_of_a_zip_makes_a_library_speak(tmp_path, method):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a", MANY[:200])
+    whole = path.read_bytes()
+    for place in range(len(whole)):  # an encrypted one and one of another method are among them
+        for flip in (0x01, 0xFF):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
+            with contextlib.suppress(ValueError):
+                list(read_fasta(path))
+
+
 def test_a_zip_of_one_file_besides_a_mac_s_own(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(zipped(a=b">a\nMA\n", _MAC_a=b"\0\1"))
     assert list(read_fasta(path)) == [("a", "MA")]
-    path.write_bytes(zipped(a=b">a\nMA\n", b=b">b\nMA\n"))
-    with pytest.raises(ValueError, match="a.zip: a zip of one file is wanted, not of 2"):
-        list(read_fasta(path))
+    for files in ({"a": b">a\nMA\n", "b": b">b\nMA\n"}, {}):
+        path.write_bytes(zipped(**files))
+        with pytest.raises(ValueError, match=f"a.zip: a zip of one .* wanted, not of {len(files)}"):
+            list(read_fasta(path))
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_term_scores_at_least_as_high_as_its_descendants(graph):
     # A and B are siblings: neither says anything about the other.
     siblings = follow_hierarchy([[0.9, 0.1]], ["A", "B"], graph)
     assert siblings.tolist() == [[0.9, 0.1]]
-    with pytest.raises(KeyError, match="'X' is unknown"):
+    with pytest.raises(ValueError, match="'X' is unknown"):
         follow_hierarchy([[0.5]], ["X"], graph)
 
 

@@ -244,6 +244,14 @@ def test_what_is_not_a_number_is_named_where_it_is(start, splits):
         train(start, {**splits, "train": wrong}, num_steps=3)
 
 
+def test_a_batch_that_does_not_fit_is_refused(start, splits):
+    x, y = (batch_of(splits["valid"])[name] for name in ("embedding", "target"))
+    with pytest.raises(ValueError, match="eval_step: the network was made for vectors of another"):
+        eval_step(start, {"embedding": x[:, :3], "target": y})
+    with pytest.raises(ValueError, match="eval_step has targets of shape"):
+        eval_step(start, {"embedding": x, "target": y[:, :2]})
+
+
 def test_weights_out_of_bounds_are_blamed_on_the_learning_rate(start, splits):
     huge = start.replace(params=jax.tree.map(lambda leaf: leaf * 1e30, start.params))
     with pytest.raises(FloatingPointError, match="after step 0, .* smaller learning rate"):
