@@ -146,8 +146,10 @@ def edited(text_path: Path, path: Path) -> bool:
     if _cells(text) == _cells(executed):
         return False
     stored, words = executed.metadata.get("dlfb", {}).get("source"), source_of(executed)
+    if stored not in (None, words):
+        return words != source_of(text)
     if stored and words != source_of(text):
-        return words != stored
+        return False
     # No hash tells, or only tags of cells differ, which it leaves out.
     return path.stat().st_mtime > text_path.stat().st_mtime
 

@@ -74,12 +74,6 @@ def composition_features(sequences: Iterable[str]) -> np.ndarray:
         ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B, Z
         and X count as residues but have no column. A network learns from these columns only
         once they are brought to one scale, as by scikit-learn's ``StandardScaler``.
-
-    Raises
-    ------
-    ValueError
-        If a sequence is empty or holds a letter that is no amino acid, or if `sequences` is not
-        a list or column of them.
     """
     features = []
     for number, sequence in enumerate(listed(sequences, "composition_features"), start=1):

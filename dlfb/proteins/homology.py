@@ -49,11 +49,6 @@ def find_relatives(
         A row per hit, in the order of `queries`, the best first: ``query``, ``target``,
         ``bits`` (the score of the whole sequence), ``e_value``, and ``identity``: of the columns
         of the best domain's alignment, gaps included, the share with the same residue in both.
-
-    Raises
-    ------
-    ValueError
-        If there is no target, or a sequence is empty or holds a letter that is no residue.
     """
     for proteins in (queries, targets):
         if not hasattr(proteins, "items") or hasattr(proteins, "columns"):
@@ -103,11 +98,6 @@ def transfer(
         Where there are none, how frequent the term is in `train`.
     found : array of shape (N,), bool
         Which proteins have a relative, so that the others can be told apart.
-
-    Raises
-    ------
-    ValueError
-        If a hit's target is not in `train`, a weight is negative or missing, or an id occurs twice.
     """
     split = hasattr(train, "targets")
     targets = floats(train.targets if split else train)
@@ -141,16 +131,8 @@ def transfer(
 def combine(relatives: np.ndarray, network: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Join what relatives and network say: their mean, and the network alone without relatives.
 
-    Parameters
-    ----------
-    relatives, found : arrays of shape (N, T) and (N,)
-        From :func:`transfer`.
-    network : array of shape (N, T)
-        Probabilities of the same proteins and functions.
-
-    Returns
-    -------
-    array of shape (N, T), float32
+    `relatives` (N, T) and `found` (N,) are what :func:`transfer` returned, `network` (N, T) the
+    probabilities of the same proteins and functions; returned is float32 of shape (N, T).
     """
     relatives, network, found = (np.asarray(values) for values in (relatives, network, found))
     if relatives.shape != network.shape or found.shape != relatives.shape[:1]:

@@ -16,12 +16,6 @@ class MaskPredictor:
 
     `tokenizer` and `model` are as ``load_language_model(name, masked=True)`` returns them, or
     transformers' ``from_pretrained``.
-
-    Examples
-    --------
-    >>> tokenizer, model = load_language_model("facebook/esm2_t30_150M_UR50D", masked=True)
-    >>> predictor = MaskPredictor(tokenizer, model)
-    >>> predictor.predict(INSULIN, mask_index=29).head(3)
     """
 
     def __init__(self, tokenizer, model):

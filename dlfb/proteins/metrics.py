@@ -41,11 +41,6 @@ def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.D
         no term is true; ``precision``, NaN where none is predicted; ``auroc``, NaN where none is
         true or all are; ``positives``, the number of true terms. Its index is that of the frame
         passed. A row without a known cell is NaN throughout.
-
-    Raises
-    ------
-    ValueError
-        If shapes or labels differ, a target is not 0, 1 or NaN, or a score is not finite.
     """
     *cells, rows, _ = aligned(targets, probs)
     return _scored(*cells, rows, threshold, undefined)

@@ -7,7 +7,6 @@ N, ``Z`` E or Q, ``X`` unknown).
 
 import gzip
 import io
-import lzma
 import os
 import re
 import warnings
@@ -16,7 +15,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from itertools import chain
+from lzma import LZMAError
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -120,11 +121,7 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
     Yields ids, which may repeat, and clean sequences. An id is the header's first word, and of
     ``sp|P01308|INS_HUMAN`` (as UniProt writes it) the accession. A record whose id or sequence is
     not one is a ValueError or, with ``on_error="skip"``, left out with a warning; both name it.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file; if it is damaged, not FASTA, or holds no record.
+    A file that is damaged, not FASTA, or without a record is a ValueError, too.
     """
     # Imported here: Biopython is not needed for encoding.
     from Bio.SeqIO.FastaIO import SimpleFastaParser
@@ -161,11 +158,6 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
         raise ValueError(f"{path.name}: the file holds no sequence that can be read.")
 
 
-# A zip may be of any method, or encrypted, as far as its header says.
-_UNPACKING = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-_UNPACKING += (NotImplementedError, RuntimeError)
-
-
 @contextmanager
 def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
     """Open a text file to read: plain, gzip-compressed, or the only file of a zip.
@@ -184,7 +176,7 @@ def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
                     kind = "UTF-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "no"
                     raise ValueError(f"{path.name}: this is {kind} text. Save it as UTF-8 text.")
                 yield io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace")
-        except _UNPACKING as error:
+        except (EOFError, OSError, RuntimeError, zlib.error, LZMAError, BadZipFile) as error:
             raise ValueError(
                 f"{path}: the file is damaged or cut off, or packed in a way that is not known "
                 f"here ({error or 'it ends early'}). Get it again."

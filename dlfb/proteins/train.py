@@ -46,12 +46,9 @@ def mean_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
 def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
     """Score the network on a batch as in :func:`train_step`, or on a whole split.
 
-    Returns
-    -------
-    dict
-        ``loss``, the mean over all known cells, and ``accuracy``, ``recall``, ``precision``,
-        ``auprc`` and ``auroc``, means over the proteins for which they are defined. ``coverage``
-        is the share of those with a predicted term, for which precision is defined.
+    Returns ``loss``, the mean over all known cells; ``accuracy``, ``recall``, ``precision``,
+    ``auprc`` and ``auroc``, means over the proteins for which they are defined; and ``coverage``,
+    the share of those with a predicted term, for which precision is defined.
 
     Raises
     ------
@@ -105,12 +102,8 @@ def train(
     -------
     TrainState, dict of lists of dicts
         The trained network, and the history: ``"train"`` has ``step`` and ``loss``, ``"valid"``
-        also the metrics of :func:`eval_step`, both of the same weights, over all proteins.
-
-    Raises
-    ------
-    ValueError
-        If a number is not positive, `keep` is unknown, or a split does not fit the network.
+        also the metrics of :func:`eval_step`, both of the same weights, over all proteins. A
+        number that is not positive, or a split that does not fit the network, is a ValueError.
     """
     numbers = {"batch_size": batch_size, "num_steps": num_steps, "eval_every": eval_every}
     for name, value in numbers.items():
