@@ -24,6 +24,8 @@ _SHIPPED = Path(__file__).resolve().parents[1] / "pocket"
 _ESM2 = re.compile(r"facebook/esm2_(t6_8M|t12_35M|t30_150M|t33_650M|t36_3B|t48_15B)_UR50D")
 _DATASETS = PurePosixPath("proteins/datasets")
 _CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
+# What is known of the shipped proteins besides, and of no others: the package has it for all.
+_BESIDES = ("clusters.tsv.zip", "electronic_terms.tsv.zip", "train_terms_direct.tsv.zip")
 
 
 def use_edition(name: str) -> None:
@@ -62,7 +64,8 @@ def assets(subpath: str | os.PathLike) -> str:
 
     A file that the edition has is returned where it lies; any other is a result of the reader's
     own, to be written in the cache, where its folder is made. The files of ``proteins/datasets``
-    come from one place: in the full edition what ``dlfb-provision`` fetched, else the package.
+    come from one place: in the full edition what ``dlfb-provision`` fetched, else the package;
+    clusters, evidence and other annotation of the shipped proteins are the package's in any case.
 
     Raises
     ------
@@ -79,6 +82,8 @@ def assets(subpath: str | os.PathLike) -> str:
     if root == _SHIPPED:
         known = source == "pocket" or relative.parent == _DATASETS
         found = known and (root / relative).is_file()
+    if not found and relative.parent == _DATASETS and relative.name in _BESIDES:
+        root, found = _SHIPPED, True
     if found:
         return str(root / relative)
     own = cache_dir() / "results" / source / relative

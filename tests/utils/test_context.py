@@ -70,8 +70,6 @@ def test_data_sets_come_whole_from_one_place(tmp_path):
     for name in CAFA:
         assert context.assets(f"proteins/datasets/{name}") == str(there / name)
     assert "results/provisioned/" in context.assets("proteins/models/mlp")
-    # The clusters of other proteins would not join.
-    assert not Path(context.assets("proteins/datasets/clusters.tsv.zip")).exists()
 
 
 def test_the_full_edition_does_not_take_models_of_structures_for_the_archives():
@@ -167,3 +165,14 @@ def test_a_cache_that_can_not_be_written_to_is_a_warning(monkeypatch, number, tm
     assert path == str(tmp_path / "cache/results/pocket/proteins/models/mlp")
     assert Path(context.assets("proteins/datasets/go-basic.obo")).is_file()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_only_the_package_knows_is_there_beside_other_files(monkeypatch, tmp_path):
+    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
+    for name in ("clusters.tsv.zip", "electronic_terms.tsv.zip", "train_terms_direct.tsv.zip"):
+        shipped = context.assets(f"proteins/datasets/{name}")
+        assert os.path.isfile(shipped) and "pocket" in shipped
+    own = tmp_path / "proteins/datasets/clusters.tsv.zip"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert context.assets("proteins/datasets/clusters.tsv.zip") == str(own)
