@@ -55,7 +55,9 @@ page: $(READY)
 notebooks: $(READY)
 	$(BIN)/python tools/run_pages.py $(PAGES)
 
+# JupyterLab shows drawings in the stored outputs only of notebooks that it trusts.
 lab: $(READY)
+	$(BIN)/jupyter trust notebooks/*.ipynb
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # `build` would bring files along that were deleted since.
