@@ -165,7 +165,8 @@ Mean ± standard deviation of {seeds} seeds. *Perplexity*: 15 % of the residues,
 {table.shape[1] - 3} functions), vectors standardised on the training proteins, the network after
 its last step. *Location*: auROC of logistic regression in ten folds, {extracellular} extracellular
 and {len(places) - extracellular} membrane proteins of page 05. *BLOSUM62 agreement*: Spearman's
-correlation with the cosines. *Regularised*: batches of 128, weight decay .1, dropout .3.
+correlation with the cosines. *Composition*: the shares of
+the twenty residues, and the length. *Regularised*: batches of 128, weight decay .1, dropout .3.
 """
 
 
@@ -188,14 +189,14 @@ def main():
     )
     count = lambda part: composition_features(part["Sequence"])  # noqa: E731
     columns = {
-        "residue composition and length": {
+        "composition": {
             **{n: [composition_perplexity(p, of_group[TRAIN])] for n, p in held_out.items()},
             **functions(table, count, args.seeds),
             LOCATION: location(count(places), places["label"], args.seeds),
         }
     }
     for folder in args.model:
-        columns[str(folder)] = measure(folder, held_out, table, places, args.seeds)
+        columns[folder.name] = measure(folder, held_out, table, places, args.seeds)
     text = report(columns, table, places, args.seeds)
     print(text)
     if args.card:

@@ -209,7 +209,7 @@ def test_the_still_pictures_show(open_page, site, why):
             )
         assert box.locator("img").is_visible()
         assert box.locator("canvas").count() == 0
-    assert boxes.count() == 5
+    assert boxes.count() == 7
     assert page.locator("text=failed to load").count() == 0
     if why == "without WebGL":
         assert page.problems == []
