@@ -1,20 +1,23 @@
 """Embeddings kept on disk, in pieces, so that nothing is computed twice (notebook 06).
 
-A store is a folder ``{prefix}_{model name}``. Each of its pieces is a kept result
-(:mod:`dlfb.utils.restore`) with the vectors of up to 2,000 sequences; its name begins with a
-fingerprint of all else that they depend on. ``index`` holds the table and says which vectors belong
-to it. It is replaced last, in one step, so that a reader finds the old store or the new one.
+A store is a folder ``{prefix}_{model name}``. A *piece* in it has the vectors of up to 2,000
+sequences; its name begins with a fingerprint of model and options. The *index* has the table and
+says whose pieces belong to it. It is replaced last, in one step, so that a reader finds the old
+store or the new one.
 """
 
 import os
-import re
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from dlfb.proteins.embeddings import base_model, check_options, cleaned, mean_states
+from dlfb.proteins.embeddings import checked_options, cleaned, mean_states
+from dlfb.proteins.encoder import encoder_of
+from dlfb.proteins.sequences import clean_sequence
 from dlfb.utils import store
 from dlfb.utils.context import checkpoint_name, expanded
 from dlfb.utils.display import progress
@@ -23,12 +26,7 @@ from dlfb.utils.restore import kept
 from dlfb.utils.tables import table_bytes, table_of
 
 PIECE = 2000  # proteins that are embedded and kept at a time
-# What a vector depends on, of a model's settings; and weights that are random and not used.
-_SETTINGS = (
-    "num_attention_heads", "layer_norm_eps", "token_dropout", "position_embedding_type",
-    "emb_layer_norm_before", "max_position_embeddings",
-)  # fmt: skip
-_UNUSED = ("contact_head.", "pooler.")
+_UNUSED = ("contact_head.", "pooler.")  # weights that the states do not depend on
 
 
 def store_sequence_embeddings(
@@ -40,15 +38,12 @@ def store_sequence_embeddings(
     force: bool = False,
     *,
     device: torch.device | str | None = None,
-    pooling: str = "residues",
-    precision: str = "exact",
-    long: str = "window",
-    token_budget: int | None = None,
+    **options,
 ) -> Path:
-    """Embed the proteins of a table and keep table and vectors; silent if they are kept already.
+    """Embed the proteins of a table and keep table and vectors; return the store's folder.
 
-    Only sequences of which this model's vector is not there yet are computed, 2,000 at a time. Each
-    such piece is kept at once, so that a run that was cut off goes on with the next one.
+    Only sequences without a vector of this model are computed, 2,000 at a time. Each such piece is
+    kept at once, so that a run that was interrupted continues with the next one.
 
     Parameters
     ----------
@@ -56,60 +51,46 @@ def store_sequence_embeddings(
         A column ``Sequence``, and any others (``EntryID`` names proteins in errors). The index is
         not kept.
     store_prefix : str
-        Where: the model's name is appended, its slashes turned into underscores.
-    tokenizer, model, batch_size, device, pooling, precision, long, token_budget
-        As for :func:`get_mean_embeddings`.
+        Path of the store without ``_{model name}``.
     force : bool
-        Compute anew what is there.
-
-    Returns
-    -------
-    Path
-        The store's folder.
+        Compute all vectors again.
+    tokenizer, model, batch_size, device, **options
+        As for :func:`dlfb.proteins.embeddings.get_mean_embeddings`.
 
     Raises
     ------
     ValueError
-        If the table lacks the column ``Sequence``, has columns ``ME:`` already, gives an EntryID
-        two sequences, or can't be kept; if a sequence or an option is not what it should be. All
-        that is found before anything is embedded.
+        If the table can't be kept, lacks the column ``Sequence``, has columns ``ME:`` already, or
+        has two sequences under one EntryID; if a sequence, an option or the model can't be used.
+        All of this is found before anything is computed.
     OSError
         If the store can't be written.
     """
-    how = {"pooling": pooling, "precision": precision, "long": long}
-    check_options(token_budget, batch_size, **how)
+    how, encoder = checked_options(batch_size=batch_size, **options), encoder_of(tokenizer, model)
     table = _checked_table(sequence_df)
     names = table["EntryID"] if "EntryID" in table else [f"row {i}" for i in table.index]
-    clean = cleaned(table["Sequence"], names, model, long)
+    clean = cleaned(table["Sequence"], names, encoder.window, how["long"])
     folder = _folder(store_prefix, _model_name(model))
     book = folder.with_name(f"{folder.name}.feather")
-    theirs = book.is_file() and not folder.exists() and not force
-    if theirs and _book_table(book, list(table["Sequence"])) is not None:
-        return book
-    made = _made_by(tokenizer, model) | {f"the option {k!r}": v for k, v in how.items()}
-    key = {"function": "the index of embeddings", "the proteins": fingerprint(clean)}
+    if book.is_file() and not folder.exists() and not force:
+        if list(_book_table(book)["Sequence"]) == list(table["Sequence"]):
+            return book
+        print("It has other proteins than those asked for, which are embedded.")
+    weights = {k: v for k, v in encoder.model.state_dict().items() if not k.startswith(_UNUSED)}
+    made = {
+        "the model": fingerprint([weights, encoder.settings]),
+        "the tokenizer": fingerprint(dict(tokenizer.get_vocab())),
+        **{f"the option {name!r}": how[name] for name in ("pooling", "precision", "long")},
+    }
+    stem, width = fingerprint(made)[:16], encoder.model.config.hidden_size
+    key = {"function": "the table of embeddings", "the proteins": fingerprint(clean)}
     key |= {"the table": fingerprint(table), **made}
-
-    def embed(sequences: list[str], bar) -> np.ndarray:
-        options = {"token_budget": token_budget, "batch_size": batch_size, **how}
-        return mean_states(sequences, tokenizer, model, device, bar, **options)
-
-    def index(anew: bool) -> dict:
-        return kept(
-            folder / "index",
-            key,
-            lambda: {"table": table, **_embed_missing(folder, made, clean, embed, force)},
-            force=anew,
-            must=True,
-        )
-
+    embed = partial(mean_states, encoder=encoder, device=device, **how)
     with store.locked(store.store_file(folder / "index")):
-        found = index(force)
-        try:
-            _read(folder, found)
-        except (store.Damaged, FileNotFoundError):
-            found = index(True)
-        _sweep(folder, found["pieces"])
+        needed = _embed_missing(folder, stem, list(dict.fromkeys(clean)), embed, force)
+        index = {"table": table, "pieces": stem, "width": width}
+        kept(folder / "index", key, lambda: index, force=force, must=True)
+        _sweep(folder, needed)
     return folder
 
 
@@ -118,15 +99,9 @@ def load_sequence_embeddings(
 ) -> pd.DataFrame:
     """Return what :func:`store_sequence_embeddings` kept: the table, then ``ME:1`` ... ``ME:D``.
 
-    A file ``{prefix}_{model name}.feather``, as the book's code writes it, is taken as it is, and
-    that is said. `model_checkpoint` is the language model's name, as it was asked for.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing is kept there, or the work was cut off before its end.
-    ValueError
-        If a file is damaged.
+    `model_checkpoint` is the language model's name, as it was asked for. A file ``{prefix}_{model
+    name}.feather``, as the book's code writes it, is used without a check, and a printed line says
+    so. FileNotFoundError if nothing finished is kept there, ValueError if a file is damaged.
     """
     asked = _folder(store_file_prefix, model_checkpoint)
     folder = _folder(store_file_prefix, checkpoint_name(model_checkpoint))
@@ -134,128 +109,94 @@ def load_sequence_embeddings(
     book = asked.with_name(f"{asked.name}.feather")
     if not folder.exists() and book.is_file():
         return _book_table(book)
-    again = "Call store_sequence_embeddings(...)"
+    again, vector_of = "Call store_sequence_embeddings(...)", {}
     try:
         index = store.read(store.store_file(folder / "index")).value()
-        vectors = _read(folder, index)
+        for file in _pieces(folder, index["pieces"]):
+            piece = store.read(file).value()
+            vector_of |= dict(zip(piece["sequences"], piece["vectors"], strict=True))
+        vectors = [vector_of[clean_sequence(s)] for s in index["table"]["Sequence"]]
+        vectors = np.array(vectors, np.float32).reshape(-1, index["width"])
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"No finished embeddings by {model_checkpoint} are kept at {store_file_prefix}: "
-            f"{error.filename or folder} is not there. {again}, which makes them, and goes on "
-            "where it was cut off."
+            f"{error.filename or folder} is missing. {again}, which makes them, and continues "
+            "where it was interrupted."
         ) from error
-    except (store.Damaged, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise ValueError(
-            f"A file in {folder} is damaged: {error}. {again} again: it computes what is lost."
+            f"A file in {folder} is damaged or missing: {error!s:.80}. {again} again: it computes "
+            "what is lost."
         ) from error
-    columns = [f"ME:{i + 1}" for i in range(vectors.shape[1])]
+    columns = [f"ME:{i + 1}" for i in range(index["width"])]
     return pd.concat([index["table"], pd.DataFrame(vectors, columns=columns)], axis=1)
 
 
 def _checked_table(sequence_df: pd.DataFrame) -> pd.DataFrame:
-    """Return the table to be kept; a ValueError if it is not one that can be."""
+    """Return the table to keep; a ValueError if it can't be kept or has no sequences."""
     where = "store_sequence_embeddings(): the table"
-    columns = list(map(str, getattr(sequence_df, "columns", ())))  # none, if it is no table
-    if "Sequence" not in columns:
-        has = ", ".join(columns[:8]) or "none"
-        raise ValueError(f"{where} has no column 'Sequence'; it has {has}.")
-    if any(column.startswith("ME:") for column in columns):
+    columns = list(map(str, getattr(sequence_df, "columns", ())))  # none, if it is not a table
+    if "Sequence" not in columns or any(column.startswith("ME:") for column in columns):
         raise ValueError(
-            f"{where} has columns 'ME:...' already, which are the names of embeddings. Drop them."
+            f"{where} needs a column 'Sequence' and no columns 'ME:...', the names of embeddings; "
+            f"it has {', '.join(columns[:8]) or 'none'}."
         )
     table = sequence_df.reset_index(drop=True)
     try:
         table_of(table_bytes(table))
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"store_sequence_embeddings(): {error}. Give each column values of one type."
-        ) from error
+        fault = f"store_sequence_embeddings(): {error}"
+        raise ValueError(f"{fault}. Give each column values of one type.") from error
     if "EntryID" in table:
-        two = table[["EntryID", "Sequence"]].astype(str).drop_duplicates()["EntryID"]
-        if not two.is_unique:
+        pairs = table[["EntryID", "Sequence"]].astype(str).drop_duplicates()
+        if (twice := pairs["EntryID"].duplicated()).any():
             raise ValueError(
                 f"{where} has different sequences under one EntryID, "
-                f"{two[two.duplicated()].iloc[0]!r}: there would be two vectors of one name. Leave "
-                "one out, or name them apart."
+                f"{pairs['EntryID'][twice].iloc[0]!r}. Leave one out, or give each its own name."
             )
     return table
 
 
-def _made_by(tokenizer, model) -> dict[str, str]:
-    """Return what vectors depend on besides sequence and options, by content alone."""
-    base = base_model(model)
-    weights = {k: v for k, v in base.state_dict().items() if not k.startswith(_UNUSED)}
-    settings = {name: getattr(base.config, name, None) for name in _SETTINGS}
-    vocabulary = fingerprint(dict(tokenizer.get_vocab()))
-    return {"the model": fingerprint([weights, settings]), "the tokenizer": vocabulary}
-
-
-def _embed_missing(folder: Path, made: dict, clean: list[str], embed, force: bool) -> dict:
-    """Make the folder hold all vectors; return the pieces' names, and each protein's row in them.
-
-    A sequence whose vector is in any piece of the same model and options is not computed again.
-    """
-    stem, sizes, place, wanted = fingerprint(made)[:16], {}, {}, list(dict.fromkeys(clean))
-
-    def note(name: str, sequences: list[str]) -> None:
-        sizes[name] = len(sequences)
-        place.update({sequence: (name, row) for row, sequence in enumerate(sequences)})
-
-    for file in () if force else sorted(folder.glob(f"{stem}-*{store.SUFFIX}")):
+def _embed_missing(folder: Path, stem: str, wanted: list[str], embed, force: bool) -> set[Path]:
+    """Add pieces until all wanted sequences have vectors; return the files that have them."""
+    file_of = {}
+    for file in () if force else _pieces(folder, stem):
         try:
-            note(file.stem, store.read(file).value()["sequences"])
+            file_of |= dict.fromkeys(store.read(file).value()["sequences"], file)
         except store.Damaged as error:
             print(f"{store.set_aside(file, error)}.")
-    missing = [sequence for sequence in wanted if sequence not in place]
-    if 0 < len(missing) < len(wanted):
-        there = len(wanted) - len(missing)
-        print(f"{there:,} of {len(wanted):,} sequences have vectors there; the rest is embedded.")
+    missing = [sequence for sequence in wanted if sequence not in file_of]
     with progress(total=sum(map(len, missing)), desc="Embedding", unit=" residues") as bar:
-        for start in range(0, len(missing) if clean else 1, PIECE):
+        for start in range(0, len(missing), PIECE):
             part = missing[start : start + PIECE]
-            key = {"function": "a piece of embeddings", "the sequences": fingerprint(part), **made}
-            name = f"{stem}-{fingerprint(part)[:16]}"
-            kept(
-                folder / name,
-                key,
-                lambda part=part: {"sequences": part, "vectors": embed(part, bar)},
-                force=force,
-                must=True,
-            )
-            note(name, part)
-    pieces = list(dict.fromkeys(place[sequence][0] for sequence in wanted)) or [name]
-    starts = dict(zip(pieces, np.cumsum([0, *(sizes[name] for name in pieces)]), strict=False))
-    rows = [starts[place[sequence][0]] + place[sequence][1] for sequence in clean]
-    return {"pieces": pieces, "rows": np.array(rows, np.int64)}
+            file = folder / f"{stem}-{fingerprint(part)[:16]}{store.SUFFIX}"
+            vectors = embed(part, advance=bar.update)
+            try:
+                store.write(file, {"sequences": part, "vectors": vectors})
+            except OSError as error:
+                raise OSError(f"Embeddings can't be kept at {file}: {error}.") from error
+            file_of |= dict.fromkeys(part, file)
+    return {file_of[sequence] for sequence in wanted}
 
 
-def _read(folder: Path, index: dict) -> np.ndarray:
-    """Return an index's vectors (N, D); Damaged or FileNotFoundError if one is lost."""
-    pieces = [store.read(store.store_file(folder / name)).value() for name in index["pieces"]]
-    return np.concatenate([piece["vectors"] for piece in pieces])[index["rows"]]
+def _pieces(folder: Path, stem: str = "?" * 16) -> list[Path]:
+    return sorted(folder.glob(f"{stem}-{'?' * 16}{store.SUFFIX}"))
 
 
-def _sweep(folder: Path, pieces: list[str]) -> None:
+def _sweep(folder: Path, needed: set[Path]) -> None:
     """Delete pieces that are no longer needed, and what killed runs left."""
-    keep = {f"{name}{store.SUFFIX}" for name in ("index", *pieces)} | {".index.dlfb.lock"}
-    ours = re.compile(r"\w{16}-\w{16}\.dlfb|\..*\.(tmp|lock)")  # and not what a reader put there
-    for file in folder.iterdir():
-        if ours.fullmatch(file.name) and file.name not in keep:
-            file.unlink(missing_ok=True)
+    for file in chain(set(_pieces(folder)) - needed, folder.glob(".*.tmp")):
+        file.unlink(missing_ok=True)
 
 
-def _book_table(file: Path, wanted: list[str] | None = None) -> pd.DataFrame | None:
-    """Return a table with embeddings as the book's code writes it; None if of other sequences."""
+def _book_table(file: Path) -> pd.DataFrame:
+    """Return a table with embeddings as the book's code writes it, and say that it is used."""
     try:
         table = pd.read_feather(file)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{file} can't be read as a Feather file: {error}") from error
-    if not {"Sequence", "ME:1"} <= set(table.columns):
-        raise ValueError(f"{file} holds no embeddings: it lacks a column 'Sequence' or 'ME:1'.")
-    if wanted is not None and list(table["Sequence"]) != wanted:
-        print(f"{file} is of other proteins than those asked for, which are embedded.")
-        return None
-    print(f"{file} was taken as it is: it does not say how it was made, so that was not checked.")
+        table[["Sequence", "ME:1"]]  # has these columns
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(f"{file} is not a Feather file of embeddings: {error}") from error
+    print(f"{file} was found. It does not say how it was made, so that is not checked.")
     return table
 
 

@@ -8,6 +8,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from dlfb.proteins.encoder import check_order
 from dlfb.proteins.sequences import AMINO_ACIDS, CLASS_COLORS, amino_acid_class, clean_sequence
 
 
@@ -19,6 +20,7 @@ class MaskPredictor:
     """
 
     def __init__(self, tokenizer, model):
+        check_order(tokenizer, model)
         if not hasattr(model, "lm_head"):
             raise ValueError(
                 f"MaskPredictor: a {type(model).__name__} has no head that predicts masked "

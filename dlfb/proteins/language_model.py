@@ -1,9 +1,8 @@
 """Protein language models of the ESM2 architecture (notebooks 03 to 05).
 
-ESM2 (Lin et al. 2023, Science 379:1123) is a transformer encoder trained to fill in residues that
-were masked. Its vocabulary has 33 tokens: 25 letters of amino acids and 8 others. The names of the
-chapter are pinned to revisions on the Hugging Face hub. Only configuration, vocabulary and
-safetensors are fetched, none of which can carry code.
+ESM2 (Lin et al. 2023, Science 379:1123) is a transformer encoder trained to predict masked
+residues. Its vocabulary has 33 tokens: 25 letters of amino acids and 8 others. Of the Hugging Face
+hub, only configuration, vocabulary and safetensors are fetched, none of which can carry code.
 """
 
 import hashlib
@@ -13,14 +12,11 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import huggingface_hub
 import numpy as np
 import requests
-import safetensors
-import safetensors.torch
 import torch
 from huggingface_hub import constants
 from transformers import EsmForMaskedLM, EsmModel, EsmTokenizer
@@ -29,31 +25,34 @@ from transformers.utils import logging as hf_logging
 from dlfb.utils.context import cache_dir, checkpoint, checkpoint_name, edition
 from dlfb.utils.restore import kept
 
-#: The revisions of the names that the chapter uses, and of 35M. License of all: MIT.
+#: Names are pinned to these revisions on the hub. The licence of all is MIT.
 REVISIONS = {
     "facebook/esm2_t6_8M_UR50D": "c731040fcd8d73dceaa04b0a8e6329b345b0f5df",
     "facebook/esm2_t12_35M_UR50D": "6fbf070e65b0b7291e7bbcd451118c216cff79d8",
     "facebook/esm2_t30_150M_UR50D": "a695f6045e2e32885fa60af20c13cb35398ce30c",
     "facebook/esm2_t33_650M_UR50D": "08e4846e537177426273712802403f7ba8261b6c",
 }
-_INDEX = "model.safetensors.index.json"  # of a large model, which is cut into several files
+_INDEX = "model.safetensors.index.json"  # of a large model, which is in several files
 _SMALL = ["config.json", "vocab.txt", "*token*.json", _INDEX]
 _EMBEDDING = "embeddings.word_embeddings.weight"
-# Recomputed or unused here, so a checkpoint may do without them.
+# Recomputed or unused here, so a checkpoint need not have them.
 _DISPENSABLE = ("contact_head", "inv_freq", "position_ids", "lm_head.decoder")
 
 
 def load_language_model(name: str, masked: bool = False) -> tuple[EsmTokenizer, torch.nn.Module]:
-    """Load a protein language model and its tokenizer, ready to be asked.
+    """Load a protein language model and its tokenizer, ready for use.
 
-    `name` is such as ``"facebook/esm2_t6_8M_UR50D"``; `masked` asks for the head that predicts
-    masked tokens (logits out), else hidden states come out. The model is on the CPU, float32, in
-    evaluation mode. The ``dlfb_checkpoint`` of both is the name of the model that answered.
+    `name` is such as ``"facebook/esm2_t6_8M_UR50D"``. With `masked`, the model has the head that
+    predicts masked tokens and returns logits; without, it returns hidden states. It is on the CPU,
+    in float32 and evaluation mode. The attribute ``dlfb_checkpoint`` of both is the name of the
+    model that was loaded, which in the pocket edition is the small one.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If the checkpoint is not there and can't be downloaded; if it is not an ESM2 model, whole.
+    FileNotFoundError
+        If the checkpoint is not there and can't be downloaded.
+    ValueError
+        If it is not an ESM2 model, or not complete.
     """
     folder = _folder(name)
     options = {} if masked else {"add_pooling_layer": False}
@@ -63,7 +62,7 @@ def load_language_model(name: str, masked: bool = False) -> tuple[EsmTokenizer, 
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
             ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
-        # from_pretrained fills gaps with random numbers; such a model would answer nonsense.
+        # from_pretrained fills gaps with random numbers, and the model would answer nonsense.
         gaps = [key for key in report["missing_keys"] if not any(d in key for d in _DISPENSABLE)]
         gaps += [key for key, *_ in report["mismatched_keys"]]
         if gaps:
@@ -83,46 +82,45 @@ def load_tokenizer(name: str) -> EsmTokenizer:
 
 
 def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
-    """Return the 33 tokens in the order of their ids, and the vectors a model starts from.
+    """Return the 33 tokens in the order of their ids, and their input embeddings (33, D), float32.
 
-    The vectors are (33, D), float32. Only this table is read from the file, on the disk or on the
-    hub, so it is quick for any size of model. Raises as `load_language_model` does.
+    Only this table is read from the file, on the disk or on the hub, so it is quick for any size of
+    model. Raises as `load_language_model` does.
     """
     folder = _folder(name, weights=False)
     with _explained(name, folder):
         tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split()
         files = _weight_files(folder).items()
         file = next((f for key, f in files if key.endswith(_EMBEDDING)), "model.safetensors")
-        in_hub_cache = folder.is_relative_to(constants.HF_HUB_CACHE)  # which may have a part only
-        if not in_hub_cache or (folder / file).is_file():
+        # The hub's copy on this disk may be without weights.
+        if (folder / file).is_file() or not folder.is_relative_to(constants.HF_HUB_CACHE):
             with open(folder / file, "rb") as weights:
                 return tokens, _read_table(weights)
-    place = cache_dir() / "tables" / f"{name}@{folder.name}"  # its revision
-    fetch = partial(_fetch_table, name, folder.name, file)
+
+    def fetch() -> np.ndarray:
+        with _from_hub(name):
+            hub = huggingface_hub.HfFileSystem(endpoint=constants.ENDPOINT)
+            with hub.open(f"{name}@{folder.name}/{file}", block_size=1 << 16) as weights:
+                return _read_table(weights)
+
+    place = cache_dir() / "tables" / f"{name}@{folder.name}"  # the folder's name is the revision
     return tokens, kept(place, {"function": "token_embeddings()"}, fetch)
 
 
-def _fetch_table(name: str, revision: str, file: str) -> np.ndarray:
-    with _from_hub(name):
-        hub = huggingface_hub.HfFileSystem(endpoint=constants.ENDPOINT)
-        with hub.open(f"{name}@{revision}/{file}", block_size=1 << 16) as weights:
-            return _read_table(weights)
-
-
 def _read_table(file) -> np.ndarray:
-    """Read the input embeddings: a file is a length, a header in JSON, and its tensors in a row."""
+    """Read the input embeddings from safetensors: a length, a header in JSON, then all tensors."""
     size, _ = file.seek(0, 2), file.seek(0)
     length, stop = int.from_bytes(file.read(8), "little"), 0
-    if length <= size:  # else more memory is asked for than the file holds
+    if length <= size:  # otherwise more memory is asked for than the file holds
         header = json.loads(file.read(length))
         [table] = [tensor for key, tensor in header.items() if key.endswith(_EMBEDDING)]
         start, stop = table["data_offsets"]
     if 8 + length + stop > size:
         raise ValueError("its weights end early")
     file.seek(8 + length + start)
-    alone = json.dumps({"table": table | {"data_offsets": [0, stop - start]}}).encode()
-    content = len(alone).to_bytes(8, "little") + alone + file.read(stop - start)
-    return safetensors.torch.load(content)["table"].to(torch.float32).numpy()
+    kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    numbers = torch.frombuffer(bytearray(file.read(stop - start)), dtype=kinds[table["dtype"]])
+    return numbers.reshape(table["shape"]).to(torch.float32).numpy()
 
 
 def _weight_files(folder: Path) -> dict[str, str]:
@@ -133,21 +131,21 @@ def _weight_files(folder: Path) -> dict[str, str]:
 
 
 def _folder(name: str, weights: bool = True) -> Path:
-    """Return the local folder of a checkpoint, downloading it from the hub if need be."""
+    """Return the local folder of a checkpoint, downloaded from the hub if necessary."""
     place = checkpoint(name)
     on_disk = place != name or Path(place).is_dir()
     folder = Path(place) if on_disk else _hub_folder(name, weights=False)
     with _explained(name, folder):
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "esm":
-            raise ValueError(f"its model type is {kind!r}, and only 'esm' (ESM2) is known here")
+            raise ValueError(f"its model type is {kind!r}, and only 'esm' (ESM2) can be used")
         if not (folder / "vocab.txt").is_file():
-            raise ValueError("it holds no vocab.txt")
+            raise ValueError("it has no vocab.txt")
     return folder if on_disk or not weights else _hub_folder(name, weights=True)
 
 
 def _hub_folder(name: str, weights: bool) -> Path:
-    """Return the hub's copy on this disk; what is missing is fetched, and checked as it arrives."""
+    """Return the hub's copy on this disk; what is missing is fetched and its SHA-256 checked."""
     wanted = {
         "repo_id": name,
         "revision": REVISIONS.get(name),
@@ -163,47 +161,44 @@ def _hub_folder(name: str, weights: bool) -> Path:
     with _from_hub(name), _quiet(bars=os.environ.get("DLFB_PROGRESS") != "0"):
         folder = Path(huggingface_hub.snapshot_download(**wanted))
     for link in folder.glob("*.safetensors"):
-        blob = link.resolve()  # its name is the sha256 that was announced
+        blob = link.resolve()  # its name is the SHA-256 that was announced
         with blob.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if len(blob.name) == len(found) and blob.name != found:
             link.unlink()
             blob.unlink()
-            raise ValueError(
-                f"What arrived as {link.name} of {name} is not what was published: its sha256 is "
-                f"{found[:12]}..., not {blob.name[:12]}... It was deleted; ask again to fetch it."
-            )
+            fault = f"The {link.name} of {name} that arrived is not what was published"
+            raise ValueError(f"{fault} (another SHA-256). It was deleted; ask again to fetch it.")
     return folder
 
 
 @contextmanager
 def _from_hub(name: str) -> Iterator[None]:
-    """Turn whatever the hub's client raises into a sentence."""
+    """Turn any error of the hub's client into a sentence."""
     try:
         if constants.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        # Without a network the client itself goes on trying for half a minute.
+        # Without a network, the client itself would retry for half a minute.
         requests.head(constants.ENDPOINT, timeout=10)
         yield
     except Exception as error:  # its own kinds, those of its HTTP library, and ValueErrors
         raise FileNotFoundError(
-            f"The language model {name!r} can't be had in the {edition()} edition: "
-            f"{constants.ENDPOINT} does not give it ({_first_line(error)}). Connect to the network "
-            "once, so that it can be downloaded; or set DLFB_CHECKPOINTS to a folder that has it, "
-            "or to 'pocket' for the small model that comes with dlfb."
+            f"The language model {name!r} of the {edition()} edition can't be downloaded from "
+            f"{constants.ENDPOINT} ({_first_line(error)}). Connect to the network once; or set "
+            "DLFB_CHECKPOINTS to a folder that has it, or to 'pocket' for the small model that "
+            "comes with dlfb."
         ) from error
 
 
 @contextmanager
 def _explained(name: str, folder: Path) -> Iterator[None]:
-    """Turn whatever a damaged or foreign checkpoint raises into a sentence."""
+    """Turn any error from a damaged or unknown checkpoint into a sentence."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, AttributeError, TypeError, LookupError,
-            safetensors.SafetensorError) as error:  # fmt: skip
+    except Exception as error:
         raise ValueError(
-            f"The checkpoint {name!r} in {folder} can't be read: {_first_line(error)}. It must "
-            "hold the config.json, vocab.txt and safetensors weights of an ESM2 model, unharmed."
+            f"The checkpoint {name!r} in {folder} can't be read: {_first_line(error)}. It needs "
+            "the config.json, vocab.txt and safetensors weights of an ESM2 model, undamaged."
         ) from error
 
 
@@ -213,7 +208,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _quiet(bars: bool = False) -> Iterator[None]:
-    """Silence bars, warnings and load reports of the libraries, then set all as it was."""
+    """Silence progress bars, warnings and load reports of the libraries, then restore them."""
     loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
     levels, had_bars = [log.level for log in loggers], hf_logging.is_progress_bar_enabled()
     with warnings.catch_warnings():

@@ -3,10 +3,15 @@
 import torch
 
 
-def get_device() -> torch.device:
-    """Return the fastest device here: ``cuda`` (a GPU), ``mps`` (an Apple machine) or ``cpu``."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+def get_device(device: torch.device | str | None = None) -> torch.device:
+    """Return the device asked for, or the fastest: ``cuda`` (a GPU), ``mps`` (Apple) or ``cpu``.
+
+    A device that this machine does not have is a ValueError.
+    """
+    if device is None:
+        gpu, apple = torch.cuda.is_available(), torch.backends.mps.is_available()
+        return torch.device("cuda" if gpu else "mps" if apple else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"This machine has no device {str(device)!r}. Use 'cpu'.") from error

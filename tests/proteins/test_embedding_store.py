@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ def test_what_differs_is_noticed_and_said(
     folder = ask(**options)
     out = capsys.readouterr().out
     assert out == (
-        f"the index of embeddings is computed anew: {said} changed since the result in index.dlfb "
+        f"the table of embeddings is computed anew: {said} changed since the result in index.dlfb "
         "was kept.\n"
     )
     assert calls == 2 * [4, 4, 2] and len(files(folder)) == 4  # what is not needed is gone
@@ -144,14 +145,13 @@ def test_what_differs_is_noticed_and_said(
     np.testing.assert_allclose(loaded().filter(like="ME:"), expected, rtol=0, atol=near)
 
 
-def test_a_protein_more_costs_a_protein(ask, loaded, table, tokenizer_and_model, calls, capsys):
+def test_a_protein_more_costs_a_protein(ask, loaded, table, tokenizer_and_model, calls):
     ask()
     calls.clear()
     first = pd.DataFrame({"EntryID": ["new"], "Sequence": ["MALWM"], "GO:1": np.int8([0])})
     longer = pd.concat([first, table], ignore_index=True)[::-1]
     ask(longer)
     assert calls == [1]
-    assert "10 of 11 sequences have vectors there; the rest is embedded." in capsys.readouterr().out
     expected = get_mean_embeddings(longer["Sequence"], *tokenizer_and_model, "cpu")
     np.testing.assert_allclose(loaded().filter(like="ME:"), expected, rtol=0, atol=1e-5)
     assert list(loaded()["EntryID"]) == list(longer["EntryID"])
@@ -197,7 +197,9 @@ def test_a_run_that_is_cut_off_goes_on_with_the_next_piece(ask, loaded, calls, m
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(embedding_store, "mean_states", interrupted)
         ask()
-    with pytest.raises(FileNotFoundError, match="No finished.*store_sequence_embeddings.*goes on"):
+    with pytest.raises(
+        FileNotFoundError, match="No finished.*store_sequence_embeddings.*continues"
+    ):
         loaded()
     ask()
     assert calls == [4, 4, 2] and len(loaded()) == 11
@@ -211,12 +213,12 @@ def fake_states(monkeypatch, tmp_path):
         time.sleep(fake.seconds)
         with open(tmp_path / "log", "a") as file:
             file.write(f"{len(sequences)}\n")
-        return np.outer([sum(map(ord, s)) for s in sequences], np.ones(8)).astype(np.float32)
+        return np.outer([sum(map(ord, s)) for s in sequences], np.ones(32)).astype(np.float32)
 
     fake.seconds = 0
     monkeypatch.setattr(embedding_store, "mean_states", fake)
     # Forked processes share the lock of tqdm's bars, which one that is killed may hold for ever.
-    monkeypatch.setattr(embedding_store, "progress", lambda **_: contextlib.nullcontext())
+    monkeypatch.setattr(embedding_store, "progress", lambda **_: contextlib.nullcontext(Mock()))
     return fake
 
 
@@ -253,7 +255,7 @@ def test_killed_at_any_instant_the_old_or_the_new_is_there_whole(
 
 def test_killed_before_the_sweep_what_is_left_goes_at_the_next_call(ask, table, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(embedding_store, "_sweep", lambda *_: None)
+        patch.setattr(embedding_store, "_sweep", lambda *_: None)  # killed before
         ask()
         folder = ask(table.assign(Sequence=table["Sequence"] + "K"))
         (folder / ".gone.dlfb.tmp").touch()
@@ -313,7 +315,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_loses_nothing(ask, calls, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(embedding_store.store, "write", full)
-        with pytest.raises(OSError, match="a piece of embeddings can't be kept at .*No space left"):
+        with pytest.raises(OSError, match="Embeddings can't be kept at .*No space left"):
             ask()
     calls.clear()
     ask()
@@ -331,15 +333,18 @@ def test_nothing_kept_is_a_sentence(loaded):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.drop(columns="Sequence"), "no column 'Sequence'; it has EntryID, GO:1"),
-        (lambda t: t.assign(**{"ME:1": 0.0}), "columns 'ME:...' already"),
+        (lambda t: t.drop(columns="Sequence"), "a column 'Sequence' .* it has EntryID, GO:1"),
+        (lambda t: t.assign(**{"ME:1": 0.0}), "no columns 'ME:...', the names"),
         (lambda t: t.assign(Sequence=["MAL"] * 10 + ["MA1"]), "P00010.*'1' at position 3"),
         (lambda t: t[["Sequence"]].assign(Sequence=["M"] * 10 + ["J"]), "row 10.*'J' at position"),
-        (lambda t: t.assign(EntryID=["P1", "P1"] + ["P2"] * 9), "two vectors of one name"),
+        (
+            lambda t: t.assign(EntryID=["P1", "P1"] + ["P2"] * 9),
+            "different sequences under one EntryID, 'P1'",
+        ),
         (lambda t: t.assign(species=[9606, "unknown", None] + [1] * 8), "column species"),
         (lambda t: t.assign(mass=[2**70] * 11), "too large"),
         (lambda t: t.assign(terms=[[]] * 11), "cells of list.*column terms"),
-        (lambda t: list(t["Sequence"]), "no column 'Sequence'; it has none"),
+        (lambda t: list(t["Sequence"]), "a column 'Sequence' .* it has none"),
         (lambda t: pd.concat([t, t[["EntryID"]]], axis=1), "Duplicate column"),
     ],
 )
@@ -385,20 +390,20 @@ def test_a_file_in_the_books_layout_is_taken_and_that_is_said(
     given.to_feather(tmp_path / f"{FOLDER}.feather")
     pd.testing.assert_frame_equal(loaded(), given)
     said = capsys.readouterr().out
-    assert FOLDER in said and said.endswith("not checked.\n") and said.count("\n") == 1
+    assert FOLDER in said and said.endswith("is not checked.\n") and said.count("\n") == 1
     assert ask() == tmp_path / f"{FOLDER}.feather"
     assert capsys.readouterr().out == said and calls == []
-    # Of other proteins: computed, and from then on what was computed counts.
+    # With other proteins: computed, and from then on what was computed counts.
     ask(table[1:])
-    assert "of other proteins" in capsys.readouterr().out and calls == [4, 4, 1]
+    assert "has other proteins" in capsys.readouterr().out and calls == [4, 4, 1]
     assert loaded().shape == (10, 5 + 32) and capsys.readouterr().out == ""
 
 
 def test_a_book_file_that_is_none_is_a_sentence(loaded, tmp_path, table):
     file = tmp_path / f"{FOLDER}.feather"
     table.to_feather(file)
-    with pytest.raises(ValueError, match="lacks a column 'Sequence' or 'ME:1'"):
+    with pytest.raises(ValueError, match="not a Feather file of embeddings.*ME:1"):
         loaded()
     file.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="can't be read as a Feather file"):
+    with pytest.raises(ValueError, match="not a Feather file of embeddings"):
         loaded()

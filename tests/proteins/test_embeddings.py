@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlfb.proteins import embeddings
-from dlfb.proteins.embeddings import get_mean_embeddings, model_window
+from dlfb.proteins.embeddings import get_mean_embeddings
+from dlfb.proteins.encoder import encoder_of
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, INSULIN
 
 NAME = "facebook/esm2_t6_8M_UR50D"
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +83,22 @@ def test_order_and_duplicates_change_nothing(embed, picks, budget):
         assert distance(vectors, embed(pool)[picks]) < 1e-5
 
 
-def test_each_sequence_needs_its_name(embed):
-    with pytest.raises(ValueError, match="shorter"):
-        embed(["MALWM", "MAL"], names=["insulin"])
+@pytest.mark.parametrize("names", [["insulin"], "insulin", "MA"])
+def test_each_sequence_needs_its_name(embed, names):
+    with pytest.raises(ValueError, match="a list with one name for each of 2"):
+        embed(["MALWM", "MAL"], names=names)
 
 
 @pytest.fixture
 def batches(monkeypatch):
     """Return a list that fills up with the batches that are computed."""
-    seen, summer = [], embeddings._summer
+    seen, sums = [], embeddings._sum_states
 
     def spy(*args):
-        sums = summer(*args)
-        return lambda batch: seen.append([piece for _, piece in batch]) or sums(batch)
+        seen.append([piece for _, piece in args[-1]])
+        return sums(*args)
 
-    monkeypatch.setattr(embeddings, "_summer", spy)
+    monkeypatch.setattr(embeddings, "_sum_states", spy)
     return seen
 
 
@@ -142,7 +143,7 @@ def test_the_masked_models_body_is_used(embed, tiny_checkpoints, monkeypatch):
 
 
 def test_the_window_is_1022_residues(tokenizer_and_model):
-    assert model_window(tokenizer_and_model[1]) == 1022
+    assert encoder_of(*tokenizer_and_model).window == 1022
 
 
 def test_windows_are_averaged_by_residues(embed):
@@ -199,22 +200,22 @@ def test_threads_share_the_batches_and_keep_their_order(embed, batches, threads)
 def test_each_batch_has_one_thread_of_its_own(embed, monkeypatch):
     seen, here = set(), threading.get_ident()
 
-    def sums(batch):
+    def sums(*args):
         seen.add((torch.get_num_threads(), threading.get_ident() != here))
-        return np.ones((len(batch), 32))
+        return np.ones((len(args[-1]), 32)), np.ones(len(args[-1]))
 
-    monkeypatch.setattr(embeddings, "_summer", lambda *_: sums)
+    monkeypatch.setattr(embeddings, "_sum_states", sums)
     embed(proteins([40, 41, 3, 120]), token_budget=1)
     assert seen == {(1, True)}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("2 GiB")])
 def test_where_memory_ends_the_way_out_is_named(embed, monkeypatch, error):
-    def full(batch):
+    def full(*_):
         raise error
 
-    monkeypatch.setattr(embeddings, "_summer", lambda *_: full)
-    with pytest.raises(MemoryError, match="memory of cpu. Give a smaller token_budget than 77,"):
+    monkeypatch.setattr(embeddings, "_sum_states", full)
+    with pytest.raises(MemoryError, match="memory of cpu. Use a token_budget smaller than 77,"):
         embed(["MALWM"], token_budget=77)
 
 
@@ -320,7 +321,7 @@ def test_the_gelu_is_the_models_own_and_is_put_back(tokenizer_and_model):
     model = tokenizer_and_model[1]
     states, layer = torch.randn(1, 7, 32), model.encoder.layer[1].intermediate
     expected = layer(states)
-    with embeddings._fused_gelu(model):
+    with embeddings._at_work(model, torch.device("cpu")):
         assert "forward" in vars(layer)
         torch.testing.assert_close(layer(states), expected, rtol=1e-6, atol=1e-6)
     assert torch.equal(layer(states), expected) and "forward" not in vars(layer)
@@ -328,5 +329,5 @@ def test_the_gelu_is_the_models_own_and_is_put_back(tokenizer_and_model):
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
 def test_a_device_that_is_not_here_is_a_sentence(tokenizer_and_model, device):
-    with pytest.raises(ValueError, match=f"There is no device '{device}' here"):
+    with pytest.raises(ValueError, match=f"This machine has no device '{device}'"):
         get_mean_embeddings(["M"], *tokenizer_and_model, device)

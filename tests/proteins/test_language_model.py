@@ -220,7 +220,7 @@ def test_pickled_weights_are_never_read(own_copy):
         ("model.safetensors", None, ValueError, "can't be read"),
         ("config.json", b"[]", ValueError, "can't be read"),
         ("config.json", b'{"model_type": "bert"}', ValueError, "'bert', and only 'esm'"),
-        ("vocab.txt", None, ValueError, "holds no vocab.txt"),
+        ("vocab.txt", None, ValueError, "has no vocab.txt"),
     ],
 )
 def test_a_damaged_checkpoint_is_a_sentence(own_copy, function, file, content, kind, message):
