@@ -4,13 +4,13 @@
 
 The first call trains; later ones, in any process, restore what it returned. *The same* means the
 same function and equal content of every argument, defaults included. If anything else is asked,
-the result is computed anew, and one line says what differed. The first computing and a plain
-restoring print nothing, so that a page's outputs do not depend on what is kept.
+the result is computed anew, and one line says what differed. Neither the first computation nor a
+restoration prints anything, so that a page's outputs do not depend on what is kept.
 
-A function counts as the source text of its file, so that an edit of it or of any helper beside it
-computes anew, even of a comment; in a notebook, as its code and that of the functions and classes
-of the notebook that it names. What it reads besides (files, global values, other modules) is not
-seen: pass it as an argument, or raise the function's `version`.
+A function counts by the source text of its file: after any edit there, of a helper or even of a
+comment, the result is computed anew. A function of a notebook counts by its code and that of the
+notebook's functions and classes that it uses. What else it reads (files, global values, other
+modules) is not seen: pass it as an argument, or raise the function's `version`.
 """
 
 import functools
@@ -24,8 +24,6 @@ from typing import Any
 from dlfb.utils import store
 from dlfb.utils.fingerprint import fingerprint
 
-__all__ = ["fingerprint", "kept", "load", "restorable", "save"]
-
 
 def restorable(function: Callable | None = None, *, version: Any = None) -> Callable:
     """Give a function the keyword arguments ``store_path`` and ``force``.
@@ -33,21 +31,21 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
     Used as ``restorable(train)(..., store_path=path)`` or as a decorator. With a ``store_path``
     the result is kept in that file (``.dlfb`` is appended) and restored when the same is asked
     again; ``force=True`` computes it anew. Results may hold arrays of numbers, tables, numbers,
-    text, and lists, tuples and dicts of these; a trained state, such as flax's ``TrainState``,
-    comes back as one like that was passed.
+    text, and lists, tuples and dicts of these. A trained state, such as flax's ``TrainState``,
+    takes its functions from one that was passed.
 
     Parameters
     ----------
     function : callable
-        What is slow. It should return the same for the same arguments.
+        A slow function, which returns the same for the same arguments.
     version : str or int, optional
-        What counts in place of the function's source.
+        Counts in place of the function's source.
 
     Raises
     ------
     TypeError
-        If `function` has such a keyword of its own; and, when called with a ``store_path``, if an
-        argument can't be fingerprinted. The error names it.
+        If `function` has such a keyword of its own. When it is called with a ``store_path``, also
+        if an argument can't be fingerprinted; the error names the argument.
     """
     if function is None:
         return functools.partial(restorable, version=version)
@@ -72,8 +70,7 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
         for argument, value in bound.arguments.items():
             about = f"the argument {argument!r}"
             key[about] = fingerprint(value, f"{name}(): {about}")
-        # Where a result may borrow the types of its states from.
-        like = dict(bound.arguments)
+        like = dict(bound.arguments)  # a copy: the function may change its arguments
         return kept(store_path, key, lambda: function(*args, **kwargs), like, force)
 
     added = inspect.signature(lambda *, store_path=None, force=False: None).parameters
@@ -94,14 +91,21 @@ def kept(
 ) -> Any:
     """Return what is kept at `path` under `key`, or else compute and keep it.
 
-    Two processes that ask at once compute once: the other waits. One line says why where a result
-    is there and is not taken. A damaged file is renamed to ``*.damaged``.
+    Two processes that ask at once compute once: the other waits. If a result is there and is not
+    taken, one line says why. A damaged file is renamed to ``*.damaged``.
 
-    `key` holds under ``"function"`` what computes it, such as ``"train()"``, and else, under what
-    people call a part of what is asked, that part's fingerprint. A state in the result takes its
-    type from one in `like`, a state or a container. With `force` it is computed anew. What can't
-    be kept (a full disk, a read-only folder) is returned with a warning, but with `must` it is an
-    OSError.
+    Parameters
+    ----------
+    key : dict
+        Under ``"function"`` the name of what computes the result, such as ``"train()"``; under a
+        name for each part of what is asked, that part's fingerprint.
+    like : object, optional
+        A state, or a container with one, of the type that a state in the result has.
+    force : bool
+        Compute anew.
+    must : bool
+        Raise an OSError if the result can't be kept, as on a full disk. Without it, the result is
+        returned with a warning.
     """
     path, name = store.store_file(path), key["function"]
     with store.locked(path):
@@ -110,42 +114,12 @@ def kept(
             value = compute()
             try:
                 store.write(path, value, key, like)
-            except Exception as error:  # whatever goes wrong, what was computed must not be lost
+            except Exception as error:  # whatever it is, what was computed must not be lost
                 if must:
                     raise OSError(f"{name} can't be kept at {path}: {error}.") from error
                 said = f"{name}: the result is returned but could not be kept at {path}: {error}"
                 warnings.warn(said, stacklevel=3)
     return value
-
-
-def save(value: Any, path: str | os.PathLike) -> Path:
-    """Keep a value at `path` without a key, to be handed to others; return the file's path.
-
-    :func:`restorable` takes such a file as it is and says that it was not checked.
-    """
-    path = store.store_file(path)
-    with store.locked(path):
-        store.write(path, value, like=value)
-    return path
-
-
-def load(path: str | os.PathLike, like: Any = None) -> Any:
-    """Return what is kept at `path`, whatever was asked to make it.
-
-    `like` is a state to restore a state into, of the same form, or a container with one.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing is kept there.
-    ValueError
-        If the file is damaged, or needs a state in `like`.
-    """
-    path = store.store_file(path)
-    try:
-        return store.read(path).value(like)
-    except store.Damaged as error:
-        raise ValueError(f"The result kept at {path} can't be loaded: {error}.") from error
 
 
 def _look(path: Path, key: dict, like: Any, name: str) -> tuple[bool, Any]:

@@ -2,7 +2,7 @@
 
 The file is a safetensors file, which any tool of the field can open. Its metadata hold the result's
 tree as JSON (arrays and tables are in it by number), the key of what was asked, and the SHA-256 of
-all of it. Reading one imports nothing that it names, and takes no more memory than it holds.
+all of it. Reading imports nothing that the file names and takes no more memory than it holds.
 
 A result kept at ``proteins/models/mlp`` is in the file ``proteins/models/mlp.dlfb``.
 """
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,13 +35,9 @@ class Record(NamedTuple):
 
     def value(self, like: Any = None) -> Any:
         """Return the value; a trained state in it takes its type from one of its form in `like`."""
-        try:
-            # A copy, as each array is used up: one that is named twice would take twice the memory.
+        with _damage_told():
+            # A copy, as each array is used up: one named twice would take twice the memory.
             return _unpack(self.tree, dict(self.arrays), _states(like))
-        except (Damaged, MemoryError, ImportError):
-            raise
-        except Exception as error:  # whatever a tree that was not made by _pack() runs into
-            raise Damaged(f"it does not have the form of a result ({error!r})") from error
 
 
 def store_file(path: str | os.PathLike) -> Path:
@@ -54,24 +51,21 @@ def write(path: Path, value: Any, key: dict | None = None, like: Any = None) -> 
 
     Raises
     ------
-    TypeError
-        If a part of the value is neither array, table, number, text, list, tuple nor dict of
-        these, nor a pytree of which `like` holds one.
-    OSError
-        If the disk is full, the folder can't be written to, and the like. The file at `path` is
-        then as it was.
+    TypeError, OSError
+        If a part of the value is of a kind that can't be kept; if the file can't be written, as on
+        a full disk. A file at `path` is then unchanged.
     """
     from safetensors.numpy import save
 
     arrays: dict[str, Any] = {}
     header = json.dumps({"tree": _pack(value, arrays, _states(like)), "key": key})
-    # One process at a time, under the lock of `path`: what a killed one left is overwritten.
+    data = save(arrays, {"dlfb": header, "sha256": _checksum(header, arrays)})
+    # Only the holder of the lock of `path` writes: what a killed process left is overwritten.
     aside = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        aside.unlink(missing_ok=True)
-        with open(aside, "xb") as file:
-            file.write(save(arrays, {"dlfb": header, "sha256": _checksum(header, arrays)}))
+        with open(aside, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         read(aside).value(like)  # what could not be read again is refused now
@@ -86,14 +80,12 @@ def read(path: Path) -> Record:
 
     Raises
     ------
-    Damaged
-        If the file is not, bit for bit, one that :func:`write` wrote.
-    OSError
-        If it can't be read, or is not there.
+    Damaged, OSError
+        If the file is not, bit for bit, one that :func:`write` wrote; if it can't be read.
     """
     from safetensors import safe_open
 
-    try:
+    with _damage_told():
         with safe_open(path, framework="np") as file:
             about = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -101,12 +93,8 @@ def read(path: Path) -> Record:
             raise Damaged("its checksum does not agree with its content")
         header = json.loads(about["dlfb"])
         if not isinstance(header["key"], dict | None):
-            raise Damaged("its key is none")
+            raise Damaged("its key is not a dictionary")
         return Record(header["key"], header["tree"], arrays)
-    except (OSError, MemoryError, ImportError):
-        raise
-    except Exception as error:  # whatever a header that write() did not write runs into
-        raise Damaged(f"it is not a whole file of results ({error})") from error
 
 
 def set_aside(path: Path, error: Damaged) -> str:
@@ -124,10 +112,10 @@ def locked(path: Path):
     """Let one process or thread at a time through; without a lock where there can be none."""
     from filelock import FileLock, Timeout
 
-    # One lock a process, so that a kept function may call another kept at the same path.
+    # One lock per process, so that a kept function may call another kept at the same path.
     lock = FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
     with contextlib.ExitStack() as stack:
-        # A read-only folder, or a file system without locks.
+        # A folder may be read-only, and a file system may have no locks.
         with contextlib.suppress(OSError, NotImplementedError):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -136,6 +124,17 @@ def locked(path: Path):
                 print(f"Waiting for another process that is computing {path}.", flush=True)
                 stack.enter_context(lock.acquire(timeout=-1))
         yield
+
+
+@contextlib.contextmanager
+def _damage_told():
+    """Turn whatever a file that write() did not write runs into into `Damaged`."""
+    try:
+        yield
+    except (Damaged, OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        raise Damaged(f"it is not a whole file of results ({error!r})") from error
 
 
 def _checksum(header: str, arrays: dict) -> str:
@@ -153,40 +152,40 @@ def _pack(value: Any, arrays: dict, states: list, where: str = "the result") -> 
 
     from dlfb.utils.tables import table_bytes
 
-    def put(array) -> str:
+    def part(inner: Any, label: str = "") -> Any:
+        return _pack(inner, arrays, states, where + label)
+
+    def put(tag: str, array: Any) -> dict:
         array = np.asarray(array)
         # asarray, as ascontiguousarray makes a number an array of one dimension.
-        array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
-        arrays[str(len(arrays))] = array
-        return str(len(arrays) - 1)
+        arrays[f"{len(arrays)}"] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+        return {tag: f"{len(arrays) - 1}"}
 
     kind, jax, torch = type(value), sys.modules.get("jax"), sys.modules.get("torch")
     if value is None or kind in (bool, int, float, str):
         return value
-    if kind in (list, tuple):
-        items = [_pack(v, arrays, states, f"{where}[{i}]") for i, v in enumerate(value)]
-        return items if kind is list else {"tuple": items}
+    if kind is list:
+        return [part(item, f"[{i}]") for i, item in enumerate(value)]
+    if kind is tuple:
+        return {"tuple": part(list(value))}
     if kind is dict:
-        pairs = ((_pack(k, arrays, states, f"a key of {where}"), k, v) for k, v in value.items())
-        return {"dict": [[key, _pack(v, arrays, states, f"{where}[{k!r}]")] for key, k, v in pairs]}
+        items = value.items()
+        return {"dict": [[part(key, ", a key"), part(item, f"[{key!r}]")] for key, item in items]}
     if kind is pd.DataFrame:
-        return {"frame": put(table_bytes(value, where))}
+        return put("frame", table_bytes(value, where))
     if kind is pd.Series:
-        name = _pack(value.name, arrays, [], f"the name of {where}")
-        return {"series": [name, put(table_bytes(value.to_frame("values"), where))]}
-    if kind is np.ndarray or isinstance(value, np.generic):
-        if value.dtype.kind in "biuf":
-            return {"numpy" if kind is np.ndarray else "scalar": put(value)}
-    elif jax and isinstance(value, jax.Array):
-        # A 64-bit array would come back as a 32-bit one where JAX has them switched off.
-        if value.dtype == jax.dtypes.canonicalize_dtype(value.dtype):
-            return {"jax": put(value)}
-    elif torch and kind is torch.Tensor:
-        return {"torch": put(value.detach().cpu().numpy())}
-    for number, (state, structure) in enumerate(states):
-        if type(state) is kind and jax.tree.structure(value) == structure:
-            leaves = [_pack(v, arrays, [], where) for v in jax.tree.leaves(value)]
-            return {"state": [kind.__name__, number, leaves]}
+        return {"series": part([value.name, value.to_frame("values")])}
+    if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biuf":
+        return put("numpy" if kind is np.ndarray else "scalar", value)
+    if torch and kind is torch.Tensor:
+        return put("torch", value.detach().cpu().numpy())
+    is_jax = jax and isinstance(value, jax.Array)
+    # A 64-bit array would come back as a 32-bit one where JAX has them switched off.
+    if is_jax and value.dtype == jax.dtypes.canonicalize_dtype(value.dtype):
+        return put("jax", value)
+    for number, state in enumerate(states):
+        if type(state) is kind and jax.tree.structure(state) == jax.tree.structure(value):
+            return {"state": [kind.__name__, number, part(jax.tree.leaves(value))]}
     raise TypeError(
         f"{where} is a {kind.__name__}{f' of {value.dtype}' if hasattr(value, 'dtype') else ''}, "
         "which can't be kept: return arrays of numbers, tables, numbers, text, lists, tuples and "
@@ -195,52 +194,44 @@ def _pack(value: Any, arrays: dict, states: list, where: str = "the result") -> 
 
 
 def _unpack(node: Any, arrays: dict, states: list) -> Any:
-    from dlfb.utils.tables import table_of
-
     if isinstance(node, list):
         return [_unpack(item, arrays, states) for item in node]
     if not isinstance(node, dict):
         return node
-    [(kind, content)] = node.items()
-    if kind == "tuple":
-        return tuple(_unpack(content, arrays, states))
-    if kind == "dict":
-        return {_unpack(k, arrays, states): _unpack(v, arrays, states) for k, v in content}
-    if kind == "state":
-        return _restored(*content[:2], _unpack(content[2], arrays, []), states)
-    if kind == "series":
-        return table_of(arrays.pop(content[1]))["values"].rename(_unpack(content[0], arrays, []))
-    array = arrays.pop(content)
-    if kind == "frame":
-        return table_of(array)
-    if kind == "jax":
-        import jax
+    from dlfb.utils.tables import table_of
 
-        return jax.numpy.asarray(array)
-    if kind == "torch":
-        import torch
-
-        return torch.from_numpy(array)
-    return {"numpy": array, "scalar": array[()]}[kind]
+    [(tag, content)] = node.items()
+    nested = tag in ("tuple", "dict", "series", "state")
+    content = _unpack(content, arrays, states) if nested else arrays.pop(content)
+    make = {
+        "tuple": tuple,
+        "dict": dict,
+        "series": lambda parts: parts[1]["values"].rename(parts[0]),
+        "state": lambda parts: _restored(*parts, states),
+        "frame": table_of,
+        "numpy": lambda array: array,
+        "scalar": lambda array: array[()],
+        "jax": lambda array: import_module("jax.numpy").asarray(array),
+        "torch": lambda array: import_module("torch").from_numpy(array),
+    }
+    return make[tag](content)
 
 
-def _states(value: Any) -> list[tuple[Any, Any]]:
-    """Return the states in `value`, from which a result can borrow its type, with structures."""
+def _states(value: Any) -> list:
+    """Return the states in `value`, from which a result can borrow its type: JAX's pytrees."""
     jax = sys.modules.get("jax")
     if isinstance(value, dict | list | tuple) and not hasattr(value, "_fields"):
         inner = value.values() if isinstance(value, dict) else value
         return [found for item in inner for found in _states(item)]
-    if jax and not jax.tree_util.all_leaves([value]):
-        return [(value, jax.tree.structure(value))]
-    return []
+    return [value] if jax and not jax.tree_util.all_leaves([value]) else []
 
 
 def _restored(name: str, number: int, leaves: list, states: list) -> Any:
     """Return a state like the one of this number, or else like another of the same form."""
     import numpy as np
 
-    for state, structure in [*states[number : number + 1], *states]:
-        own = structure.flatten_up_to(state)
+    for state in [*states[number : number + 1], *states]:
+        own, structure = sys.modules["jax"].tree.flatten(state)
         if type(state).__name__ == name and [*map(np.shape, own)] == [*map(np.shape, leaves)]:
             return structure.unflatten(leaves)
     raise Damaged(f"it holds a {name}, and none of that form was passed to restore it into")

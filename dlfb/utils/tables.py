@@ -1,4 +1,4 @@
-"""Tables as bytes: streams of Arrow's, which never claim more memory than they are long."""
+"""Tables as bytes: Arrow streams that never claim more memory than they are long."""
 
 import re
 import struct
@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+# Types of which a few bytes may claim many cells, or one long text in every cell.
+_REPEATING = re.compile("view|run_end|struct|map<|fixed_size|[<=].*(null|dictionary)")
+
 
 def table_bytes(frame: pd.DataFrame, where: str = "this") -> np.ndarray:
-    """Return a table as the bytes of an Arrow stream, uncompressed; TypeError if it can't be."""
+    """Return a table as the bytes of an uncompressed Arrow stream; TypeError if it can't be."""
     sink = pa.BufferOutputStream()
     try:
         with warnings.catch_warnings():
@@ -31,14 +34,11 @@ def table_of(data: np.ndarray) -> pd.DataFrame:
         raise ValueError("a compressed table might have any size")
     table = pa.ipc.open_stream(buffer).read_all()
     table.validate(full=True)
-    # Types of which a few bytes may say that there are many cells, or that all are the same text.
-    repeats = "view|run_end|struct|map<|fixed_size|[<=].*(null|dictionary)"
-    # A bit is the least that a cell takes; nbytes counts what several columns share for each.
-    few = table.num_rows * table.num_columns > 8 * data.nbytes or table.nbytes > data.nbytes
-    if few:
+    # A cell takes a bit or more. Memory that columns share is in nbytes once for each of them.
+    if max(table.num_rows * table.num_columns / 8, table.nbytes) > data.nbytes:
         raise ValueError("the table claims more than there is")
     for column in table.schema:
-        if re.search(repeats, str(column.type)):
+        if _REPEATING.search(str(column.type)):
             raise ValueError(f"cells of {column.type} can't be kept (column {column.name})")
     return table.to_pandas()
 
@@ -46,15 +46,15 @@ def table_of(data: np.ndarray) -> pd.DataFrame:
 def _is_compressed(message: pa.Message) -> bool:
     """Say whether a batch has the field ``compression`` of Arrow's Message.fbs.
 
-    pyarrow does not tell before it has taken the memory for what is in it.
+    pyarrow itself tells only after it has taken the memory.
     """
 
     def number(at: int, code: str = "<I") -> int:
         return struct.unpack_from(code, message.metadata, at)[0]
 
-    def field(table: int, index: int) -> int:  # where it is, 0 if the table has none
-        fields, entry = table - number(table, "<i"), 4 + 2 * index
-        offset = number(fields + entry, "<H") if entry < number(fields, "<H") else 0
+    def field(table: int, index: int) -> int:  # its place, 0 if the table has none
+        layout, entry = table - number(table, "<i"), 4 + 2 * index
+        offset = number(layout + entry, "<H") if entry < number(layout, "<H") else 0
         return offset and table + offset
 
     def inner(table: int, index: int) -> int:

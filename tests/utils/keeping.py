@@ -1,4 +1,4 @@
-"""What the tests of keeping share: a small trained state, and how to compare."""
+"""What the tests of keeping share: a small trained state, and how to keep and compare."""
 
 import flax.linen as nn
 import jax
@@ -7,6 +7,8 @@ import numpy as np
 import optax
 import pandas as pd
 from flax.training.train_state import TrainState
+
+from dlfb.utils import store
 
 
 class Network(nn.Module):
@@ -55,3 +57,14 @@ def same(a, b) -> bool:
     if isinstance(a, TrainState):
         return same(jax.tree.leaves(a), jax.tree.leaves(b))
     return repr(a) == repr(b)
+
+
+def save(value, path, key=None):
+    """Keep a value, by default without a key; return its file."""
+    file = store.store_file(path)
+    store.write(file, value, key, like=value)
+    return file
+
+
+def load(path, like=None):
+    return store.read(store.store_file(path)).value(like)

@@ -1,16 +1,16 @@
 """Equal content, equal fingerprint; any change of content, another."""
 
+import collections
 import dataclasses
 import datetime
+import enum
 import functools
 import importlib.util
-import itertools
 import json
 import os
 import random
 import subprocess
 import sys
-import textwrap
 import time
 import types
 from pathlib import Path
@@ -22,7 +22,6 @@ import optax
 import pandas as pd
 import pytest
 import torch
-from flax.core import FrozenDict
 
 from dlfb.utils.fingerprint import digest, fingerprint
 from tests.utils.keeping import Network, new_state, one_step
@@ -45,16 +44,12 @@ class Dataset:
 
 
 class Layer(torch.nn.Module):
-    def __init__(self, scale=1.0, dropout=0.1):
+    def __init__(self, scale=1.0, dropout=0.1, weight=0.5, stride=1):
         super().__init__()
         self.scale = scale
-        self.linear = torch.nn.Linear(2, 2)
         self.dropout = torch.nn.Dropout(dropout)
-        torch.nn.init.constant_(self.linear.weight, 0.5)
-        torch.nn.init.zeros_(self.linear.bias)
-
-    def forward(self, x):
-        return self.dropout(self.linear(x)) * self.scale
+        self.convolution = torch.nn.Conv1d(1, 1, 1, stride=stride, bias=False)
+        torch.nn.init.constant_(self.convolution.weight, weight)
 
 
 class Configured(torch.nn.Module):
@@ -63,104 +58,79 @@ class Configured(torch.nn.Module):
         self.config = types.SimpleNamespace(to_dict=lambda: settings)
 
 
-def convolution(stride):
-    layer = torch.nn.Conv1d(1, 1, 1, stride=stride, bias=False)
-    torch.nn.init.ones_(layer.weight)
-    return layer
-
-
 def closed_over(value):
     return lambda x: x + value
 
 
-def compiled(source: str):
-    """Return the function f of a module made from source text."""
-    module = types.ModuleType("made_up")
-    exec(compile(textwrap.dedent(source), "made_up.py", "exec"), module.__dict__)
-    return module.f
+def typed(source: str):
+    """Return the function f of a notebook with this source text."""
+    notebook = types.ModuleType("__main__")
+    exec(compile(source, "<cell>", "exec"), notebook.__dict__)
+    return notebook.f
 
 
-def changed_weight():
-    layer = Layer()
-    with torch.no_grad():
-        layer.linear.weight[0, 0] += 1e-7
-    return layer
-
-
-def tokenizer(extra=(), mask="<mask>"):
+def tokenizer(extra=(), mask="<mask>", used=False):
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
 
     words = ["<unk>", "<mask>", "<eos>", "A", "C", *extra]
     rules = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    return PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>", mask_token=mask)
+    made = PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>", mask_token=mask)
+    if used:
+        made.pad_token = None
+        made(["A C"], truncation=True, max_length=1)
+    return made
 
 
-def used_tokenizer():
-    used = tokenizer()
-    used.pad_token = None
-    used(["A C"], truncation=True, max_length=1)
-    return used
-
-
+Color, Other = enum.Enum("Color", "RED BLUE"), enum.Enum("Other", "RED")
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}, index=[3, 4])
-HELPED = "def g(x{}): return x {} 1\n\ndef f(x): return g(x)"
-CACHED = "import functools\n\n@functools.cache\n" + HELPED
-METHOD = "class A:\n    def g(self, x): return x {} 1\n\ndef f(x): return A().g(x)"
-
-# Each line: what it is, a value, and values that differ from it and from one another.
+# Each line: a kind, and values that differ from one another.
 DIFFERENT = {
     "number": [1, 1.0, True, "1", b"1", None, 1j, np.int64(1), np.float64(1), np.bool_(True)],
     "zero": [0.0, -0.0, float("nan")],
     "nesting": [[1, [2]], [[1], 2], [1, 2], (1, 2), [2, 1], [], (), {}, set()],
-    "dict": [{"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1}, FrozenDict({"a": 1})],
+    "dict": [{"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1}, collections.Counter("a")],
     "numpy": [
         np.arange(4.0), np.arange(4.0).reshape(2, 2), np.arange(4), np.array([0.0, 1, 2, 4]),
         np.arange(4.0).astype(">f8"), np.arange(4.0, dtype="f4"), np.arange(4).astype("M8[s]"),
+        np.nextafter(np.arange(4.0), 9), np.array(["a", None], object),
     ],
     "library": [np.float32([1, 2]), jnp.float32([1, 2]), torch.tensor([1.0, 2]), [1.0, 2.0]],
     "jax": [jnp.arange(3), jnp.arange(3.0), jax.random.key(1), jax.random.key(2)],
     "torch": [torch.ones(2), torch.ones(2, dtype=torch.bfloat16), torch.ones(1, 2)],
-    "objects": [np.array(["a", None], object), np.array([None, "a"], object)],
     "frame": [
         FRAME, FRAME[["b", "a"]], FRAME.rename(columns={"a": "c"}), FRAME.iloc[::-1],
         FRAME.reset_index(drop=True), FRAME.astype({"a": "f4"}), FRAME.astype({"b": object}),
         FRAME.assign(a=[1.0, 3.0]), FRAME.assign(b=["x", "z"]), FRAME.rename_axis("i"),
         FRAME.astype({"b": "category"}), FRAME["a"], FRAME["b"], FRAME.index, FRAME[["a"]],
+        FRAME.assign(a=pd.array([1, None], "Int8")), FRAME.assign(a=pd.cut(FRAME["a"], 2)),
     ],
     "path": [Path("a/b"), Path("a/c"), "a/b"],
     "dataclass": [Setting(0.1), Setting(0.2), Setting(0.1, "b")],
     "own": [Dataset([1]), Dataset([2]), [1]],
     "closure": [closed_over(1), closed_over(2), closed_over(1.0)],
     "default": [lambda x=1: x, lambda x=2: x, lambda *, x=1: x, lambda x=Dataset: x],
-    "code": [
-        lambda x: x + 1,
-        lambda x: x - 1,
-    ],
-    "typed code": [compiled(f"f = lambda {a}") for a in ("x: x + 1", "x: x - 1", "y: y + 1")],
-    "helper": [compiled(HELPED.format(*a)) for a in (("", "+"), ("", "-"), ("=2", "+"))],
-    "default of a helper": [compiled(HELPED.format(f"={a}", "+")) for a in (1, 2)],
-    "helper that is wrapped": [compiled(CACHED.format("", sign)) for sign in "+-"],
-    "method of a helper": [compiled(METHOD.format(sign)) for sign in "+-"],
     "partial": [functools.partial(max, 1), functools.partial(max, 2), functools.partial(min, 1)],
     "function": [len, max, np.exp, np.sin, np.mean, jax.nn.gelu, jax.nn.relu, Setting, Dataset],
     "method": [Setting(0.1).__init__, Setting(0.2).__init__, [1].count, [2].count],
     "jitted": [jax.jit(closed_over(1)), jax.jit(closed_over(2)), closed_over(1)],
-    "optimiser": [optax.adam(1e-3), optax.adam(2e-3), optax.adam(1e-3, b1=0.8), optax.sgd(1e-3)],
+    "optimiser": [
+        optax.adam(1e-3), optax.adam(2e-3), optax.adam(1e-3, b2=0.998), optax.sgd(1e-3),
+    ],
     "flax module": [Network(4), Network(5)],
     "state": [new_state(), new_state(seed=1), new_state(rate=2e-3), one_step(new_state())],
     "torch module": [
-        Layer(), changed_weight(), Layer(scale=2.0), Layer(dropout=0.2), Layer().eval(),
+        Layer(), Layer(weight=0.5 + 1e-7), Layer(scale=2.0), Layer(dropout=0.2), Layer().eval(),
+        Layer(stride=2), Configured(width=1), Configured(width=2),
     ],
-    "torch settings": [convolution(1), convolution(2)],
-    "torch config": [Configured(width=1), Configured(width=2)],
-    "dates": [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2), datetime.timedelta(1)],
-    "dtypes and modules": [np.dtype("f4"), np.dtype("f8"), np.float32, jnp.float32, np, jnp],
-    "torch things": [torch.float32, torch.bfloat16, torch.device("cpu"), torch.device("meta")],
+    "tokenizer": [tokenizer(), tokenizer(["D"]), tokenizer(mask="<eos>")],
+    "constants": [
+        datetime.date(2026, 1, 1), datetime.timedelta(1), np.dtype("f4"), np.float32, jnp.float32,
+        np, torch.float32, torch.bfloat16, torch.device("cpu"), *Color, *Other,
+    ],
     "generator": [np.random.default_rng(1), np.random.default_rng(2)],
 }  # fmt: skip
-
 # Each line: ways to come by the same content.
 EQUAL = {
     "dict order": [{"a": 1, "b": 2}, {"b": 2, "a": 1}],
@@ -168,21 +138,17 @@ EQUAL = {
     "memory order": [np.eye(3)[:2], np.asfortranarray(np.eye(3)[:2]), np.eye(6)[:4:2, :6:2]],
     "frame layout": [
         pd.DataFrame(np.eye(2), columns=["a", "b"]),
-        pd.DataFrame({"a": [1.0, 0.0], "b": [0.0, 1.0]}),
         pd.DataFrame({"b": [0.0, 1.0], "a": [1.0, 0.0]})[["a", "b"]],
     ],
     "closure": [closed_over(1), closed_over(1)],
-    "typed twice": [
-        compiled("def f(x):\n    return x"),
-        compiled("\n\ndef f(x):\n    # As it is.\n    return x"),
-    ],
     "optimiser": [optax.adam(1e-3), optax.adam(1e-3)],
     "state": [new_state(), new_state()],
     "torch module": [Layer(), Layer()],
-    "own": [Dataset([1]), Dataset([1])],
-    "where a model was": [Configured(_name_or_path="a"), Configured(_name_or_path="b")],
     "torch layout": [torch.eye(3)[:, :2], torch.eye(3)[:, :2].contiguous()],
+    "where a model was": [Configured(_name_or_path="a"), Configured(_name_or_path="b")],
+    "how a tokenizer was used last": [tokenizer(), tokenizer(used=True)],
     "generator": [np.random.default_rng(1), np.random.default_rng(1)],
+    "place in a notebook": [typed("def f(): pass"), typed("\n\ndef f():\n  # As it is.\n  pass")],
 }
 
 
@@ -198,14 +164,57 @@ def test_equal_content_has_equal_fingerprints(kind):
     assert len({fingerprint(value) for value in EQUAL[kind]}) == 1
 
 
-def test_a_tokenizer_is_its_vocabulary_and_rules_and_not_its_last_use():
-    different = [tokenizer(), tokenizer(["D"]), tokenizer(mask="<eos>")]
-    assert len({fingerprint(value) for value in different}) == 3
-    assert fingerprint(tokenizer()) == fingerprint(used_tokenizer())
-
-
-def test_where_one_text_ends_and_the_next_begins_counts():
+def test_the_place_where_one_text_ends_counts():
     assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("abc", "")}) == 4
+
+
+# What a notebook defines, with a number that changes; its function f uses g.
+IN_A_NOTEBOOK = {
+    "its own code": "def f(x): return x + {}",
+    "a helper": "def g(x): return x + {}",
+    "the parameters of a helper": "def g(x, y{}=0): return x",
+    "the default of a helper": "def g(x, y={}): return x",
+    "a cached helper": "import functools\n@functools.cache\ndef g(x): return x + {}",
+    "a partial": "import functools\ndef k(x, n): return n\ng = functools.partial(k, n={})",
+    "a decorator": """
+import functools
+def by(n):
+  def decorate(f):
+    @functools.wraps(f)
+    def w(*a): return f(*a) * n
+    return w
+  return decorate
+@by({})
+def g(x): return x""",
+    "a method": "class g:\n  def m(self, x): return x + {}",
+    "a class method": "class g:\n  @classmethod\n  def m(cls, x): return x + {}",
+    "a value of a class": "class g:\n  lock = object()\n  r = [1, {}]",
+    "a class within a class": "class g:\n  class h:\n    def m(s): return {}",
+    "a cached property": "import functools\nclass g:\n  @functools.cached_property\n"
+    "  def p(s): return {}",
+    "a setter": "class g:\n  @property\n  def p(s): pass\n  @p.setter\n  def p(s, v): s.v = {}",
+    "a base": "class h:\n  def m(self): return {}\nclass g(h):\n  def m(self): super().m()",
+    "a field": "import dataclasses\n@dataclasses.dataclass\nclass g:\n  a{}: int",
+    "the default of a field": "import dataclasses\n@dataclasses.dataclass\nclass g:\n"
+    "  a: list = dataclasses.field(default_factory=lambda: [{}])",
+    "an enumeration": "import enum\nclass g(enum.Enum):\n  A = {}",
+    "a flax module": "import flax.linen as nn\nclass g(nn.Module):\n  @nn.compact\n"
+    "  def __call__(self, x): return x + {}",
+}
+
+
+def in_a_notebook(what, number):
+    return typed("def f(x): return g(x)\n" + IN_A_NOTEBOOK[what].format(number))
+
+
+@pytest.mark.parametrize("what", IN_A_NOTEBOOK)
+def test_what_a_function_of_a_notebook_uses_is_followed(what):
+    one, again, other = (fingerprint(in_a_notebook(what, number)) for number in (1, 1, 2))
+    assert one == again != other
+
+
+HELPED = "def g(x{}): return x {} 1\n\ndef f(x): return g(x)"
+METHOD = "class A:\n    def g(self, x): return x {} 1\n\ndef f(x): return A().g(x)"
 
 
 @pytest.mark.parametrize(
@@ -218,53 +227,18 @@ def test_where_one_text_ends_and_the_next_begins_counts():
 def test_any_edit_of_a_function_s_file_is_noticed(edited, tmp_path, monkeypatch):
     def of(text, function="f"):
         file.write_text(text)
-        os.utime(file, ns=(next(times), next(times)))  # written within a tick of the clock
         spec = importlib.util.spec_from_file_location("a_module", file)
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
         monkeypatch.setitem(sys.modules, "a_module", module)
+        spec.loader.exec_module(module)
         return fingerprint(getattr(module, function))
 
-    file, times = tmp_path / "a_module.py", itertools.count(10**18, 10**9)
+    file = tmp_path / "a_module.py"
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     first = of(HELPED.format("", "+"))
     assert of(HELPED.format("", "+")) == first != of(edited)
     if "class A" in edited:
         assert of(METHOD.format("+"), "A") != of(METHOD.format("-"), "A")
-
-
-def test_a_notebook_s_helpers_are_followed_by_name():
-    def asked(*cells):
-        program = "from dlfb.utils.fingerprint import fingerprint\n"
-        program += (
-            "".join(f"exec(compile({cell!r}, '<cell>', 'exec'))\n" for cell in cells)
-            + "print(fingerprint(f))"
-        )
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
-        return done.stdout or pytest.fail(done.stderr.decode())
-
-    cells = [
-        ("def g(x): return x", "def f(x): return g(x)"),
-        ("def g(x): return x + 1", "def f(x): return g(x)"),
-        ("def g(x, y=1): return x", "def f(x): return g(x)"),
-        ("class g:\n  def __init__(self, x): self.x = x", "def f(x): return g(x)"),
-        ("class g:\n  def __init__(self, x): self.y = x", "def f(x): return g(x)"),
-        ("class g:\n  y = 1\n  def __init__(self, x): self.y = x", "def f(x): return g(x)"),
-    ]
-    wraps = "import functools\ndef by(n):\n  def d(f):\n    @functools.wraps(f)\n"
-    wraps += "    def w(*a): return f(*a) * n\n    return w\n  return d\n"
-    prop = "import functools\nclass g:\n  "
-    for old in (
-        "import functools\ndef k(x, n): return n\ng = functools.partial(k, n=1)",
-        wraps + "@by(1)\ndef g(x): return x",
-        "class g:\n  r = [1, 2]",
-        "class g:\n  class h:\n    def m(s): return 1",
-        prop + "@functools.cached_property\n  def p(s): return 1",
-        prop + "@property\n  def p(s): return 0\n  @p.setter\n  def p(s, v): s.v = 1",
-    ):
-        cells += [(old, "def f(x): return g(x)"), (old.replace("1", "3"), "def f(x): return g(x)")]
-    assert len({asked(*pair) for pair in cells}) == len(cells)
-    assert asked("def other(): pass", *cells[0]) == asked(*cells[0])
 
 
 def test_circles_end():
@@ -300,49 +274,33 @@ def test_what_has_no_fingerprint_is_named(value, named):
         fingerprint(value)
 
 
+def several() -> list[str]:
+    """Return fingerprints of many kinds; the sets in them depend on the hash seed."""
+    kinds = ["dict", "nesting", "frame", "default", "closure", "state", "torch module"]
+    values = [value for kind in kinds for value in DIFFERENT[kind]]
+    values += [typed("def f(x): return x in {'M', 'A', 'L'}"), set("MALW")]
+    values += [in_a_notebook(what, 1) for what in IN_A_NOTEBOOK]
+    return [fingerprint(value) for value in values]
+
+
 def test_other_processes_and_hash_seeds_agree():
     code = (
-        "import json, sys\nfrom tests.utils import test_fingerprint as t\n"
-        "json.dump({k: [t.fingerprint(v) for v in t.DIFFERENT[k]] for k in sys.argv[1:]}, "
-        "sys.stdout)"
+        "import json; from tests.utils import test_fingerprint as t; print(json.dumps(t.several()))"
     )
-    names = ["dict", "nesting", "frame", "code", "closure", "state", "torch module"]
-    env = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
-    out = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *names],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    here = {k: [importable().fingerprint(v) for v in importable().DIFFERENT[k]] for k in names}
-    assert json.loads(out) == here
-
-
-def importable():
-    """Return this module under the name by which another process imports it."""
-    from tests.utils import test_fingerprint
-
-    return test_fingerprint
-
-
-def test_sets_in_code_do_not_depend_on_the_hash_seed():
-    code = (
-        "from dlfb.utils.fingerprint import fingerprint\n"
-        "print(fingerprint(lambda x: x in {'M', 'A', 'L', 'W'}), fingerprint(set('MALW')))"
-    )
-    outs = {
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    outs = [
         subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-W", "ignore", "-c", code],
+            cwd=ROOT, env=env | {"PYTHONHASHSEED": seed}, capture_output=True, check=True,
         ).stdout
-        for seed in ("1", "2", "3")
-    }  # fmt: skip
-    assert len(outs) == 1
+        for seed in ("1", "7")
+    ]  # fmt: skip
+    assert len(set(outs)) == 1 and len(json.loads(outs[0])) > 40
 
 
 def test_a_hundred_megabytes_take_under_half_a_second():
     arrays = [np.random.default_rng(i).random(2_500_000) for i in range(5)]
-    # Time on this thread's own core: how busy the machine is besides is not our matter.
-    times = []
+    times = []  # on this thread's own core, however busy the machine is
     for _ in range(3):
         start = time.thread_time()
         fingerprint(arrays)

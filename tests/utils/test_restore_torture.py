@@ -10,46 +10,32 @@ import numpy as np
 import pytest
 
 from dlfb.utils import store
-from dlfb.utils.restore import load, restorable, save
+from dlfb.utils.restore import restorable
+from tests.utils.keeping import load, save
 
 ROOT = Path(__file__).parents[2]
 RUNS = []
 
 
-def torture(name, folder) -> str:
-    """Run one torture of ``torture.py`` and return what it printed."""
+TORTURES = {
+    "killed_at_random_instants": "200 kills",
+    "killed_at_every_line": "lines:",
+    "computed_once": "2 and 8 processes computed once",
+    "a_dead_holder_frees_the_lock_and_a_living_one_is_waited_for": "Waiting for another process",
+    "full_disk": "",
+    "read_only_folder": "",
+}
+
+
+@pytest.mark.parametrize("name", TORTURES)
+def test_torture_in_a_process_of_its_own(name, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.utils.torture", name, str(folder)],
+        [sys.executable, "-m", "tests.utils.torture", name, str(tmp_path)],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def test_killed_at_200_random_instants(tmp_path):
-    assert "200 kills" in torture("killed_at_random_instants", tmp_path)
-
-
-def test_killed_at_every_line_of_a_save(tmp_path):
-    assert "lines:" in torture("killed_at_every_line", tmp_path)
-
-
-def test_two_and_eight_processes_compute_once(tmp_path):
-    assert "computed once" in torture("computed_once", tmp_path)
-
-
-def test_a_dead_holder_frees_the_lock_and_a_living_one_is_waited_for(tmp_path):
-    out = torture("a_dead_holder_frees_the_lock_and_a_living_one_is_waited_for", tmp_path)
-    assert out.startswith("Waiting for another process that is computing")
-
-
-def test_full_disk(tmp_path):
-    torture("full_disk", tmp_path)
-
-
-def test_read_only_folder(tmp_path):
-    torture("read_only_folder", tmp_path)
+    assert TORTURES[name] in done.stdout
 
 
 def slow(n):

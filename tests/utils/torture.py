@@ -18,7 +18,7 @@ import filelock  # noqa: F401  (so that a process that has given up its rights n
 import numpy as np
 
 from dlfb.utils import store
-from dlfb.utils.restore import load, restorable
+from dlfb.utils.restore import restorable
 
 SIZE = 10_000
 CALLS = []
@@ -40,7 +40,7 @@ def whole(value) -> int:
 
 def restored(path) -> int:
     """Return the number of the result that the next call finds without computing."""
-    n = whole(load(path))
+    n = whole(store.read(store.store_file(path)).value())
     CALLS.clear()
     assert whole(restorable(result)(n, store_path=path)) == n and CALLS == []
     return n
