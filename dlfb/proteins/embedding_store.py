@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dlfb.proteins.embeddings import checked_options, cleaned, mean_states
+from dlfb.proteins.embeddings import CHOICES, checked_options, cleaned, mean_states
 from dlfb.proteins.encoder import encoder_of
 from dlfb.proteins.sequences import clean_sequence
 from dlfb.utils import store
@@ -26,7 +26,6 @@ from dlfb.utils.restore import kept
 from dlfb.utils.tables import table_bytes, table_of
 
 PIECE = 2000  # proteins that are embedded and kept at a time
-_UNUSED = ("contact_head.", "pooler.")  # weights that the states do not depend on
 
 
 def store_sequence_embeddings(
@@ -76,12 +75,8 @@ def store_sequence_embeddings(
         if list(_book_table(book)["Sequence"]) == list(table["Sequence"]):
             return book
         print("It has other proteins than those asked for, which are embedded.")
-    weights = {k: v for k, v in encoder.model.state_dict().items() if not k.startswith(_UNUSED)}
-    made = {
-        "the model": fingerprint([weights, encoder.settings]),
-        "the tokenizer": fingerprint(dict(tokenizer.get_vocab())),
-        **{f"the option {name!r}": how[name] for name in ("pooling", "precision", "long")},
-    }
+    made = {"the model": fingerprint(encoder)}
+    made |= {f"the option {name!r}": how[name] for name in CHOICES}
     stem, width = fingerprint(made)[:16], encoder.model.config.hidden_size
     key = {"function": "the table of embeddings", "the proteins": fingerprint(clean)}
     key |= {"the table": fingerprint(table), **made}

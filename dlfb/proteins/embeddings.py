@@ -52,7 +52,7 @@ def get_mean_embeddings(
     sequences : iterable of str
         As :func:`dlfb.proteins.sequences.clean_sequence` takes them.
     tokenizer, model
-        An ESM2 model, float32, with or without its head; from
+        Of one of the families in ``encoder``, float32, with or without its head; from
         :func:`dlfb.proteins.language_model.load_language_model` or ``from_pretrained``.
     device : torch.device or str, optional
         Default: the fastest. The model is moved there and stays there.
@@ -110,14 +110,14 @@ def checked_options(
     return options
 
 
-def cleaned(sequences, names, window: int | None, long: str) -> list[str]:
+def cleaned(sequences, names, window: int, long: str) -> list[str]:
     """Return clean sequences; a ValueError names the first that is wrong or too long."""
     names = [f"sequences[{i}]" for i in range(len(sequences))] if names is None else names
     if isinstance(names, str) or len(names) != len(sequences):
         raise ValueError(f"names should be a list with one name for each of {len(sequences)}.")
     clean = [clean_sequence(s, str(name)) for s, name in zip(sequences, names, strict=True)]
     for name, sequence in zip(names, clean, strict=True):
-        if long == "error" and window and len(sequence) > window:
+        if long == "error" and len(sequence) > window:
             raise ValueError(
                 f"{name}: {len(sequence):,} residues are more than the model's window of "
                 f"{window:,}. Use long='window' to average over pieces, or long='truncate'."
@@ -167,10 +167,9 @@ def _batches(sequences, encoder: Encoder, budget: int, most: int | None, long: s
     """Cut proteins into pieces that fit, (row, residues), and put similar lengths together."""
     pieces, batches, start = [], [], 0
     for row, sequence in enumerate(sequences):
-        window = encoder.window or len(sequence)
-        n = 1 if long == "truncate" else -(-len(sequence) // window)
+        n = 1 if long == "truncate" else -(-len(sequence) // encoder.window)
         cuts = [i * len(sequence) // n for i in range(n + 1)]
-        pieces += [(row, sequence[a:b][:window]) for a, b in pairwise(cuts)]
+        pieces += [(row, sequence[a:b][: encoder.window]) for a, b in pairwise(cuts)]
     # The longest first: what does not fit into memory shows at once.
     pieces.sort(key=lambda piece: len(piece[1]), reverse=True)
     while start < len(pieces):

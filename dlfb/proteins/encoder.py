@@ -1,6 +1,7 @@
 """A language model as embeddings need it: letters to token ids, token ids to hidden states.
 
-All that differs from one architecture to another is in an :class:`Encoder`.
+All that differs from one family of models to another is in an :class:`Encoder`: ESM2, ESM C,
+ProtBERT, ProtT5 and ProstT5, Ankh.
 """
 
 from typing import NamedTuple
@@ -9,11 +10,24 @@ import torch
 
 from dlfb.proteins.sequences import AMINO_ACIDS, RARE_LETTERS
 
-# What the states depend on in an ESM2's configuration. The shapes of its weights say the rest.
-_ESM2_SETTINGS = (
-    "num_attention_heads", "layer_norm_eps", "token_dropout", "position_embedding_type",
-    "emb_layer_norm_before", "max_position_embeddings",
-)  # fmt: skip
+# By type of model, what the states depend on in its configuration. The shapes of the weights say
+# the rest.
+SETTINGS = {
+    "esm": (
+        "num_attention_heads", "layer_norm_eps", "token_dropout", "position_embedding_type",
+        "emb_layer_norm_before", "max_position_embeddings",
+    ),
+    "esmc": ("num_attention_heads", "rope_parameters", "hidden_act"),
+    "bert": ("num_attention_heads", "layer_norm_eps", "hidden_act", "position_embedding_type"),
+    "t5": ("layer_norm_epsilon", "feed_forward_proj", "relative_attention_max_distance"),
+}  # fmt: skip
+FAMILIES = "ESM2, ESM C, ProtBERT, ProtT5, ProstT5 and Ankh"
+# ProstT5 wants to be told that amino acids follow; Ankh 3, that it should not translate.
+_PREFIXES = ("<AA2fold>", "[NLU]")
+#: The most tokens, also of models without a limit of their own. ESM C and ProtBERT were trained
+#: with 2,048; the positions of T5 have no end, but attention takes memory by the square.
+LONGEST = 2048
+_UNUSED = ("contact_head.", "pooler.")  # weights that the states do not depend on
 
 
 class Encoder(NamedTuple):
@@ -24,34 +38,70 @@ class Encoder(NamedTuple):
     before: list[int]  # such as <cls>
     after: list[int]  # such as <eos>
     padding: int
-    window: int | None  # the longest protein, in residues; None if there is no limit
+    window: int  # the longest protein, in residues
     settings: dict  # what the states depend on besides weights and tokens
+
+    def __fingerprint__(self) -> list:
+        """Return all that the states depend on."""
+        weights = self.model.state_dict().items()
+        return [{k: v for k, v in weights if not k.startswith(_UNUSED)}, *self[1:]]
 
 
 def encoder_of(tokenizer, model) -> Encoder:
-    """Return the encoder of an ESM2 model; a ValueError if it is another, or not float32."""
+    """Return the encoder of a model, which may have a head, or a decoder.
+
+    Raises
+    ------
+    ValueError
+        If the model is of another family, or not float32; if its tokenizer does not give each
+        residue a token of its own.
+    """
     check_order(tokenizer, model)
-    base = getattr(model, "esm", model)
-    if base.config.model_type != "esm":
-        fault = f"A model of type {base.config.model_type!r} can't be used for embeddings here"
-        raise ValueError(f"{fault}. Load an ESM2 with load_language_model(...).")
+    kind = model.config.model_type
+    if kind not in SETTINGS:
+        raise ValueError(
+            f"A model of type {kind!r} can't be used for embeddings here. Load {FAMILIES} with "
+            "load_language_model(...)."
+        )
+    base = getattr(model, "encoder" if kind == "t5" else kind, model)
     dtypes = {weight.dtype for weight in base.parameters()}
     if dtypes != {torch.float32}:
         raise ValueError(
             f"The model's weights are {', '.join(sorted(map(str, dtypes)))}. Load it in float32 "
             "and ask for precision='fast': a cast of the whole model damages its rotary tables."
         )
-    letters = [*AMINO_ACIDS, *RARE_LETTERS]
+    before, ids, after = _tokens(tokenizer, rare_as_x=kind == "bert")
+    most = min(getattr(base.config, "max_position_embeddings", LONGEST), LONGEST)
+    # ESM2 counts positions from the padding token's id + 1 = 2.
+    most -= 2 if kind == "esm" else 0
     return Encoder(
         model=base,
-        ids=dict(zip(letters, tokenizer.convert_tokens_to_ids(letters), strict=True)),
-        before=[tokenizer.cls_token_id],
-        after=[tokenizer.eos_token_id],
-        padding=tokenizer.pad_token_id,
-        # ESM counts positions from the padding token's id + 1 = 2; two hold the special tokens.
-        window=base.config.max_position_embeddings - 4,
-        settings={name: getattr(base.config, name, None) for name in _ESM2_SETTINGS},
+        ids=ids,
+        before=before,
+        after=after,
+        padding=tokenizer.pad_token_id or 0,
+        window=most - len(before + after),
+        settings={name: getattr(base.config, name, None) for name in SETTINGS[kind]},
     )
+
+
+def _tokens(tokenizer, rare_as_x: bool) -> tuple[list[int], dict[str, int], list[int]]:
+    """Return the tokens before a protein's residues, of each letter, and after the residues."""
+    letters, vocabulary = [*AMINO_ACIDS, *RARE_LETTERS], tokenizer.get_vocab()
+    # As words, since a residue is written "M", or " M", or "▁M", as the family has it.
+    told = tokenizer(letters, is_split_into_words=True, return_special_tokens_mask=True)
+    found, special = told["input_ids"], told["special_tokens_mask"]
+    start, stop = special.index(0), len(special) - special[::-1].index(0)
+    ids = dict(zip(letters, found[start:stop], strict=False))
+    if stop - start != len(letters) or tokenizer.unk_token_id in [ids[a] for a in AMINO_ACIDS]:
+        raise ValueError("The tokenizer does not give each amino acid a token of its own.")
+    # ProtBERT and ProtT5 were trained with X for U, O, B and Z, although they have tokens for them.
+    rare_as_x |= "▁X" in vocabulary
+    for letter in RARE_LETTERS:
+        if rare_as_x or ids[letter] == tokenizer.unk_token_id:
+            ids[letter] = ids["X"]
+    prefix = [vocabulary[token] for token in _PREFIXES if token in vocabulary]
+    return prefix + found[:start], ids, found[stop:]
 
 
 def check_order(tokenizer, model) -> None:

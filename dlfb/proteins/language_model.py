@@ -1,8 +1,9 @@
-"""Protein language models of the ESM2 architecture (notebooks 03 to 05).
+"""Protein language models: ESM2, and other families for embeddings (notebooks 03 to 05).
 
 ESM2 (Lin et al. 2023, Science 379:1123) is a transformer encoder trained to predict masked
 residues. Its vocabulary has 33 tokens: 25 letters of amino acids and 8 others. Of the Hugging Face
 hub, only configuration, vocabulary and safetensors are fetched, none of which can carry code.
+What ESM C, ProtBERT, ProtT5, ProstT5 and Ankh do otherwise is in ``encoder``.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import huggingface_hub
 import numpy as np
 import requests
 import torch
+import transformers
 from huggingface_hub import constants
-from transformers import EsmForMaskedLM, EsmModel, EsmTokenizer
 from transformers.utils import logging as hf_logging
 
+from dlfb.proteins.encoder import FAMILIES
 from dlfb.utils.context import cache_dir, checkpoint, checkpoint_name, edition
 from dlfb.utils.restore import kept
 
@@ -33,32 +35,43 @@ REVISIONS = {
     "facebook/esm2_t33_650M_UR50D": "08e4846e537177426273712802403f7ba8261b6c",
 }
 _INDEX = "model.safetensors.index.json"  # of a large model, which is in several files
-_SMALL = ["config.json", "vocab.txt", "*token*.json", _INDEX]
+# By type of model: the names of its classes, and the files that may have its vocabulary.
+_KINDS = {
+    "esm": ("EsmModel", "EsmTokenizer", ["vocab.txt"]),
+    "esmc": ("EsmcModel", "EsmcTokenizer", ["tokenizer.json"]),
+    "bert": ("BertModel", "BertTokenizer", ["vocab.txt", "tokenizer.json"]),
+    "t5": ("T5EncoderModel", "T5Tokenizer", ["tokenizer.json", "spiece.model"]),
+}
+_SMALL = ["config.json", "vocab.txt", "spiece.model", "*token*.json", _INDEX]
 _EMBEDDING = "embeddings.word_embeddings.weight"
 # Recomputed or unused here, so a checkpoint need not have them.
 _DISPENSABLE = ("contact_head", "inv_freq", "position_ids", "lm_head.decoder")
 
 
-def load_language_model(name: str, masked: bool = False) -> tuple[EsmTokenizer, torch.nn.Module]:
+def load_language_model(
+    name: str, masked: bool = False
+) -> tuple[transformers.PreTrainedTokenizerBase, transformers.PreTrainedModel]:
     """Load a protein language model and its tokenizer, ready for use.
 
-    `name` is such as ``"facebook/esm2_t6_8M_UR50D"``. With `masked`, the model has the head that
-    predicts masked tokens and returns logits; without, it returns hidden states. It is on the CPU,
-    in float32 and evaluation mode. The attribute ``dlfb_checkpoint`` of both is the name of the
-    model that was loaded, which in the pocket edition is the small one.
+    `name` is such as ``"facebook/esm2_t6_8M_UR50D"``. With `masked`, an ESM2 has the head that
+    predicts masked tokens and returns logits; otherwise, a model returns hidden states. It is on
+    the CPU, in float32 and evaluation mode. The attribute ``dlfb_checkpoint`` of both is the name
+    of the model that was loaded, which in the pocket edition is the small one.
 
     Raises
     ------
     FileNotFoundError
         If the checkpoint is not there and can't be downloaded.
     ValueError
-        If it is not an ESM2 model, or not complete.
+        If it is of a family that can't be used, or not complete. The family is found from the
+        configuration, before the weights are downloaded.
     """
-    folder = _folder(name)
-    options = {} if masked else {"add_pooling_layer": False}
+    folder, kind = _folder(name, kinds=["esm"] if masked else _KINDS)
+    options = {"add_pooling_layer": False} if kind in ("esm", "bert") and not masked else {}
     with _quiet(), _explained(name, folder):
-        tokenizer = EsmTokenizer.from_pretrained(folder)
-        model, report = (EsmForMaskedLM if masked else EsmModel).from_pretrained(
+        tokenizer = _tokenizer(folder, kind)
+        model_class = getattr(transformers, "EsmForMaskedLM" if masked else _KINDS[kind][0])
+        model, report = model_class.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
             ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
@@ -72,22 +85,29 @@ def load_language_model(name: str, masked: bool = False) -> tuple[EsmTokenizer, 
     return tokenizer, model.eval()
 
 
-def load_tokenizer(name: str) -> EsmTokenizer:
+def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
     """Load what turns sequences into token ids, without the model; see `load_language_model`."""
-    folder = _folder(name, weights=False)
+    folder, kind = _folder(name, weights=False)
     with _quiet(), _explained(name, folder):
-        tokenizer = EsmTokenizer.from_pretrained(folder)
+        tokenizer = _tokenizer(folder, kind)
     tokenizer.dlfb_checkpoint = checkpoint_name(name)
     return tokenizer
 
 
+def _tokenizer(folder: Path, kind: str) -> transformers.PreTrainedTokenizerBase:
+    # T5's own class would put a space before each token, which Ankh's vocabulary does not have.
+    as_it_is = kind == "t5" and (folder / "tokenizer.json").is_file()
+    name = "PreTrainedTokenizerFast" if as_it_is else _KINDS[kind][1]
+    return getattr(transformers, name).from_pretrained(folder)
+
+
 def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
-    """Return the 33 tokens in the order of their ids, and their input embeddings (33, D), float32.
+    """Return ESM2's 33 tokens in the order of their ids, and their input embeddings (33, D).
 
     Only this table is read from the file, on the disk or on the hub, so it is quick for any size of
     model. Raises as `load_language_model` does.
     """
-    folder = _folder(name, weights=False)
+    folder, _ = _folder(name, weights=False, kinds=["esm"])
     with _explained(name, folder):
         tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split()
         files = _weight_files(folder).items()
@@ -130,18 +150,21 @@ def _weight_files(folder: Path) -> dict[str, str]:
     return {"": "model.safetensors"}
 
 
-def _folder(name: str, weights: bool = True) -> Path:
-    """Return the local folder of a checkpoint, downloaded from the hub if necessary."""
+def _folder(name: str, weights: bool = True, kinds: Iterable[str] = _KINDS) -> tuple[Path, str]:
+    """Return the local folder of a checkpoint, downloaded if necessary, and its type of model."""
     place = checkpoint(name)
     on_disk = place != name or Path(place).is_dir()
     folder = Path(place) if on_disk else _hub_folder(name, weights=False)
     with _explained(name, folder):
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-        if kind != "esm":
-            raise ValueError(f"its model type is {kind!r}, and only 'esm' (ESM2) can be used")
-        if not (folder / "vocab.txt").is_file():
-            raise ValueError("it has no vocab.txt")
-    return folder if on_disk or not weights else _hub_folder(name, weights=True)
+        if kind not in kinds:
+            usable = FAMILIES if kinds is _KINDS else "only ESM2 ('esm')"
+            raise ValueError(f"its model type is {kind!r}, and {usable} can be used here")
+        if not hasattr(transformers, _KINDS[kind][0]):
+            raise ValueError(f"transformers {transformers.__version__} does not know {kind!r} yet")
+        if not any((folder / file).is_file() for file in _KINDS[kind][2]):
+            raise ValueError(f"it has no {' or '.join(_KINDS[kind][2])}")
+    return folder if on_disk or not weights else _hub_folder(name, weights=True), kind
 
 
 def _hub_folder(name: str, weights: bool) -> Path:
@@ -153,13 +176,22 @@ def _hub_folder(name: str, weights: bool) -> Path:
     }
     try:  # without any request
         folder = Path(huggingface_hub.snapshot_download(**wanted, local_files_only=True))
-        files = _weight_files(folder).values() if weights else ["config.json", "vocab.txt"]
-        if all((folder / file).is_file() for file in files):
+        files = _weight_files(folder).values() if weights else ["config.json"]
+        vocabularies = [file for *_, files in _KINDS.values() for file in files]
+        there = [file for file in (*files, *vocabularies) if (folder / file).is_file()]
+        if {*files} <= {*there} and {*vocabularies} & {*there}:
             return folder
     except (OSError, ValueError):
         pass  # no copy yet
     with _from_hub(name), _quiet(bars=os.environ.get("DLFB_PROGRESS") != "0"):
         folder = Path(huggingface_hub.snapshot_download(**wanted))
+    if weights and not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"{name} has no weights as safetensors, and other files could carry code. If you trust "
+            f"it, convert it once: huggingface_hub.snapshot_download({name!r}, local_dir='folder') "
+            "and transformers.AutoModel.from_pretrained('folder').save_pretrained('folder'). Then "
+            "use 'folder' as the name."
+        )
     for link in folder.glob("*.safetensors"):
         blob = link.resolve()  # its name is the SHA-256 that was announced
         with blob.open("rb") as file:
@@ -198,7 +230,7 @@ def _explained(name: str, folder: Path) -> Iterator[None]:
     except Exception as error:
         raise ValueError(
             f"The checkpoint {name!r} in {folder} can't be read: {_first_line(error)}. It needs "
-            "the config.json, vocab.txt and safetensors weights of an ESM2 model, undamaged."
+            "the config.json, vocabulary and safetensors weights of such a model, undamaged."
         ) from error
 
 

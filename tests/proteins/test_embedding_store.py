@@ -113,8 +113,8 @@ def changed_setting(tokenizer, model):
     model.config.token_dropout = False
 
 
-def changed_vocabulary(tokenizer, model):
-    tokenizer.add_tokens(["J"])
+def changed_token(tokenizer, model):
+    tokenizer.eos_token = "<unk>"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def changed_vocabulary(tokenizer, model):
     [
         (changed_weight, "the model"),
         (changed_setting, "the model"),
-        (changed_vocabulary, "the tokenizer"),
+        (changed_token, "the model"),
         ({"pooling": "all"}, "the option 'pooling'"),
         ({"precision": "fast"}, "the option 'precision'"),
         ({"long": "truncate"}, "the option 'long'"),

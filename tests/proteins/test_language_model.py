@@ -27,6 +27,7 @@ from dlfb.proteins.language_model import (
 from dlfb.proteins.sequences import INSULIN
 from dlfb.utils.context import POCKET_MODEL
 from tests.loopback import Loopback, serve_hub
+from tests.tiny_models import save_tiny
 
 NAME = "facebook/esm2_t6_8M_UR50D"
 TABLE = "esm.embeddings.word_embeddings.weight"
@@ -219,7 +220,7 @@ def test_pickled_weights_are_never_read(own_copy):
         ("model.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}", ValueError, "can't be read"),
         ("model.safetensors", None, ValueError, "can't be read"),
         ("config.json", b"[]", ValueError, "can't be read"),
-        ("config.json", b'{"model_type": "bert"}', ValueError, "'bert', and only 'esm'"),
+        ("config.json", b'{"model_type": "gpt2"}', ValueError, "'gpt2', and .*ESM2"),
         ("vocab.txt", None, ValueError, "has no vocab.txt"),
     ],
 )
@@ -299,10 +300,26 @@ def test_what_can_t_be_had_is_a_sentence_with_the_ways_out(hub, monkeypatch, fun
 
 def test_a_model_of_another_kind_is_refused_before_its_weights_come(hub):
     config = f"/{NAME}/resolve/{REVISIONS[NAME]}/config.json"
-    hub.files[config] = b'{"model_type": "bert"}'
-    with pytest.raises(ValueError, match="'bert', and only 'esm'"):
+    hub.files[config] = b'{"model_type": "gpt2"}'
+    with pytest.raises(ValueError, match="'gpt2', and ESM2, ESM C, ProtBERT, ProtT5"):
         load_language_model(NAME)
     assert hub.asked(WEIGHTS) == []
+
+
+def test_another_family_comes_from_the_hub_if_its_weights_can_carry_no_code(hub, tmp_path):
+    name, folder = "Rostlab/prot_t5_tiny", tmp_path / "other"
+    save_tiny("prot_t5", folder)
+    weights = (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle, which nobody asked for")
+    serve_hub(hub, name, "a" * 40, folder)
+    with pytest.raises(ValueError, match="no weights as safetensors.*convert it once"):
+        load_language_model(name)
+    assert not any(path.endswith(".bin") for _, path, _ in hub.requests)
+    shutil.copy(weights, folder)
+    serve_hub(hub, name, "b" * 40, folder)
+    tokenizer, model = load_language_model(name)
+    assert tokenizer.dlfb_checkpoint == model.dlfb_checkpoint == name
+    assert type(model).__name__ == "T5EncoderModel"
 
 
 @pytest.mark.parametrize("shards", [False, True])
