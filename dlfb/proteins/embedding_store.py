@@ -2,13 +2,11 @@
 
 A store is a folder ``{prefix}_{model name}``. A *piece* in it has the vectors of up to 2,000
 sequences; its name begins with a fingerprint of model and options. The *index* has the table and
-says whose pieces belong to it. It is replaced last, in one step, so that a reader finds the old
-store or the new one.
+this fingerprint. It is replaced last, so that a reader finds the old store or the new one.
 """
 
 import os
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +57,8 @@ def store_sequence_embeddings(
     Raises
     ------
     ValueError
-        If the table can't be kept, lacks the column ``Sequence``, has columns ``ME:`` already, or
-        has two sequences under one EntryID; if a sequence, an option or the model can't be used.
-        All of this is found before anything is computed.
+        If the table, a sequence, an option or the model can't be used. This is found before
+        anything is computed.
     OSError
         If the store can't be written.
     """
@@ -77,15 +74,16 @@ def store_sequence_embeddings(
         print("It has other proteins than those asked for, which are embedded.")
     made = {"the model": fingerprint(encoder)}
     made |= {f"the option {name!r}": how[name] for name in CHOICES}
-    stem, width = fingerprint(made)[:16], encoder.model.config.hidden_size
-    key = {"function": "the table of embeddings", "the proteins": fingerprint(clean)}
-    key |= {"the table": fingerprint(table), **made}
+    key = {"function": "the table of embeddings", "the table": fingerprint(table), **made}
     embed = partial(mean_states, encoder=encoder, device=device, **how)
+    stem = fingerprint(made)[:16]
     with store.locked(store.store_file(folder / "index")):
         needed = _embed_missing(folder, stem, list(dict.fromkeys(clean)), embed, force)
-        index = {"table": table, "pieces": stem, "width": width}
+        index = {"table": table, "pieces": stem, "width": encoder.model.config.hidden_size}
         kept(folder / "index", key, lambda: index, force=force, must=True)
-        _sweep(folder, needed)
+        # Old pieces, and what killed runs left.
+        for file in {*_pieces(folder), *folder.glob(".*.tmp")} - needed:
+            file.unlink(missing_ok=True)
     return folder
 
 
@@ -176,12 +174,6 @@ def _embed_missing(folder: Path, stem: str, wanted: list[str], embed, force: boo
 
 def _pieces(folder: Path, stem: str = "?" * 16) -> list[Path]:
     return sorted(folder.glob(f"{stem}-{'?' * 16}{store.SUFFIX}"))
-
-
-def _sweep(folder: Path, needed: set[Path]) -> None:
-    """Delete pieces that are no longer needed, and what killed runs left."""
-    for file in chain(set(_pieces(folder)) - needed, folder.glob(".*.tmp")):
-        file.unlink(missing_ok=True)
 
 
 def _book_table(file: Path) -> pd.DataFrame:

@@ -1,8 +1,7 @@
 """One vector per protein: the mean of a language model's states over its residues (notebook 05).
 
-*Tokens* are what the model reads: the residues of a protein, between special tokens such as
-``<cls>`` and ``<eos>``. The *window* is the longest protein that a model was made for: 1,022
-residues for ESM2. ``encoder`` knows both; ``embedding_store`` keeps vectors on disk.
+*Tokens* are what the model reads: a protein's residues, between special ones such as ``<cls>`` and
+``<eos>``. The *window* is the longest protein that a model was made for: 1,022 residues for ESM2.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,34 +42,29 @@ def get_mean_embeddings(
 ) -> np.ndarray:
     """Embed proteins: for each, the mean of the model's last hidden states.
 
-    A vector depends on its sequence alone, not on the batch, the order or duplicates around it:
-    in ``exact`` precision it is the same to 1e-5 of its length. Each distinct sequence is
-    computed once.
+    A vector depends on its sequence alone, to 1e-5 of its length in ``exact`` precision, and not on
+    the batch, the order or duplicates. Each distinct sequence is computed once.
 
     Parameters
     ----------
     sequences : iterable of str
         As :func:`dlfb.proteins.sequences.clean_sequence` takes them.
     tokenizer, model
-        Of one of the families in ``encoder``, float32, with or without its head; from
+        Of one of the families in ``encoder``, in float32, with or without its head, from
         :func:`dlfb.proteins.language_model.load_language_model` or ``from_pretrained``.
     device : torch.device or str, optional
         Default: the fastest. The model is moved there and stays there.
     names : sequence of str, optional
         What errors call the sequences, one name each.
     pooling : {"residues", "all"}
-        The mean over the residues, or over the special tokens as well. The second is what the
-        book's code gives for a protein embedded alone.
+        The mean over the residues only, or also over the special tokens, as in the book's code.
     precision : {"exact", "fast"}
-        float32; or bfloat16 (float16 on GPUs without it) for the matrix products, within 2e-2 of
-        the exact vector.
+        float32, or bfloat16 (float16 on older GPUs) for matrix products: within 2e-2 of exact.
     long : {"window", "truncate", "error"}
-        What to do with a protein that is longer than the window: cut it into the fewest pieces
-        that fit, of equal length, and average them by residues; use its beginning only; refuse it.
-    token_budget : int, optional
-        The most tokens in a batch, which always holds at least one protein. Default: `TOKENS`.
-    batch_size : int, optional
-        The most proteins in a batch, in addition to the budget.
+        A protein longer than the window is cut into the fewest pieces of equal length that fit,
+        which are averaged by residues; or it is cut off; or refused.
+    token_budget, batch_size : int, optional
+        The most tokens and the most proteins in a batch. Default: `TOKENS`, and no limit.
 
     Returns
     -------
@@ -80,9 +74,9 @@ def get_mean_embeddings(
     Raises
     ------
     ValueError
-        If a sequence is empty, has a letter that is not allowed (the message names record,
-        position and letter), or is too long under ``long="error"``; if an option, the model or the
-        device can't be used; if `sequences` is a table or a dict, which would give its labels.
+        If a sequence is empty, too long, or has a letter that is not allowed (the message names
+        record, position and letter); if an option, the model or the device can't be used; if
+        `sequences` is a table or a dict, which would give its labels.
     MemoryError
         If a batch does not fit into the device's memory.
     """
@@ -115,11 +109,12 @@ def cleaned(sequences, names, window: int, long: str) -> list[str]:
     names = [f"sequences[{i}]" for i in range(len(sequences))] if names is None else names
     if isinstance(names, str) or len(names) != len(sequences):
         raise ValueError(f"names should be a list with one name for each of {len(sequences)}.")
-    clean = [clean_sequence(s, str(name)) for s, name in zip(sequences, names, strict=True)]
-    for name, sequence in zip(names, clean, strict=True):
-        if long == "error" and len(sequence) > window:
+    clean = []
+    for name, sequence in zip(names, sequences, strict=True):
+        clean.append(clean_sequence(sequence, str(name)))
+        if long == "error" and len(clean[-1]) > window:
             raise ValueError(
-                f"{name}: {len(sequence):,} residues are more than the model's window of "
+                f"{name}: {len(clean[-1]):,} residues are more than the model's window of "
                 f"{window:,}. Use long='window' to average over pieces, or long='truncate'."
             )
     return clean

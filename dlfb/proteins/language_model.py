@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub
@@ -169,13 +170,11 @@ def _folder(name: str, weights: bool = True, kinds: Iterable[str] = _KINDS) -> t
 
 def _hub_folder(name: str, weights: bool) -> Path:
     """Return the hub's copy on this disk; what is missing is fetched and its SHA-256 checked."""
-    wanted = {
-        "repo_id": name,
-        "revision": REVISIONS.get(name),
-        "allow_patterns": [*_SMALL, *["*.safetensors"] * weights],
-    }
+    patterns = [*_SMALL, "*.safetensors"] if weights else _SMALL
+    fetch = partial(huggingface_hub.snapshot_download, name, revision=REVISIONS.get(name),
+                    allow_patterns=patterns)  # fmt: skip
     try:  # without any request
-        folder = Path(huggingface_hub.snapshot_download(**wanted, local_files_only=True))
+        folder = Path(fetch(local_files_only=True))
         files = _weight_files(folder).values() if weights else ["config.json"]
         vocabularies = [file for *_, files in _KINDS.values() for file in files]
         there = [file for file in (*files, *vocabularies) if (folder / file).is_file()]
@@ -184,7 +183,7 @@ def _hub_folder(name: str, weights: bool) -> Path:
     except (OSError, ValueError):
         pass  # no copy yet
     with _from_hub(name), _quiet(bars=os.environ.get("DLFB_PROGRESS") != "0"):
-        folder = Path(huggingface_hub.snapshot_download(**wanted))
+        folder = Path(fetch())
     if weights and not any(folder.glob("*.safetensors")):
         raise ValueError(
             f"{name} has no weights as safetensors, and other files could carry code. If you trust "
@@ -199,8 +198,8 @@ def _hub_folder(name: str, weights: bool) -> Path:
         if len(blob.name) == len(found) and blob.name != found:
             link.unlink()
             blob.unlink()
-            fault = f"The {link.name} of {name} that arrived is not what was published"
-            raise ValueError(f"{fault} (another SHA-256). It was deleted; ask again to fetch it.")
+            fault = f"The {link.name} of {name} that arrived is not what was published (SHA-256)"
+            raise ValueError(f"{fault}. It was deleted. Ask again to download it.")
     return folder
 
 
@@ -241,18 +240,14 @@ def _first_line(error: BaseException) -> str:
 @contextmanager
 def _quiet(bars: bool = False) -> Iterator[None]:
     """Silence progress bars, warnings and load reports of the libraries, then restore them."""
-    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
-    levels, had_bars = [log.level for log in loggers], hf_logging.is_progress_bar_enabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for log in loggers:
-            log.setLevel(logging.ERROR)
-        if not bars:
-            hf_logging.disable_progress_bar()  # the hub's too
-        try:
+    disabled, had_bars = logging.root.manager.disable, hf_logging.is_progress_bar_enabled()
+    logging.disable(max(disabled, logging.WARNING))
+    if not bars:
+        hf_logging.disable_progress_bar()  # the hub's too
+    try:
+        with warnings.catch_warnings(action="ignore"):
             yield
-        finally:
-            for log, level in zip(loggers, levels, strict=True):
-                log.setLevel(level)
-            if had_bars:
-                hf_logging.enable_progress_bar()
+    finally:
+        logging.disable(disabled)
+        if had_bars:
+            hf_logging.enable_progress_bar()

@@ -1,8 +1,8 @@
 """Protein sequences: the alphabet, one-hot encoding, and FASTA files (notebook 02).
 
-The letters are those of the IUPAC one-letter code: the twenty amino acids that the genetic code
-names, and five more that real files contain (``U`` selenocysteine, ``O`` pyrrolysine, ``B`` D or
-N, ``Z`` E or Q, ``X`` unknown).
+The letters are those of the IUPAC one-letter code: the twenty amino acids of the genetic code, and
+five more that files contain: ``U`` selenocysteine, ``O`` pyrrolysine, ``B`` D or N, ``Z`` E or Q,
+``X`` unknown.
 """
 
 import gzip
@@ -26,8 +26,8 @@ AMINO_ACIDS: tuple[str, ...] = tuple("RHKDESTNQGPCAVILMFYW")
 AMINO_ACID_TO_INDEX: dict[str, int] = {letter: i for i, letter in enumerate(AMINO_ACIDS)}
 
 RARE_LETTERS: tuple[str, ...] = tuple("UOBZX")
-#: What `encode` answers for a rare letter: one past the alphabet, so that looking it up fails
-#: aloud, whereas -1 would quietly mean tryptophan; `jax.nn.one_hot` makes it zeros.
+#: The index of a rare letter in `encode`: one past the alphabet, so that a look-up is an error
+#: (-1 would silently be tryptophan), and `jax.nn.one_hot` gives zeros.
 RARE_INDEX = len(AMINO_ACIDS)
 
 AMINO_ACID_CLASSES: dict[str, str] = {
@@ -58,21 +58,19 @@ _HINTS = {
 
 
 def amino_acid_class(token: str) -> str:
-    """Return a key of `AMINO_ACID_CLASSES`, ``"special tokens"`` for what is no amino acid."""
+    """Return a key of `AMINO_ACID_CLASSES`, or ``"special tokens"`` for any other token."""
     return _CLASS_OF.get(token, SPECIAL_TOKENS)
 
 
 def clean_sequence(sequence: str, name: str = "sequence") -> str:
-    """Return a sequence in upper case, without white space and one final stop (``*``).
+    """Return a sequence in upper case, without white space and without one final stop (``*``).
 
-    What is left are the letters of the twenty amino acids and ``U O B Z X``. Else a ValueError
-    says `name`, the letter, and its position counted from 1 without white space.
+    Allowed are the letters of the twenty amino acids and ``U O B Z X``. The ValueError for any
+    other gives `name`, the letter, and its position, counted from 1 without white space.
     """
     if not isinstance(sequence, str):
-        raise ValueError(
-            f"{name}: a sequence is text of one-letter codes, but this is "
-            f"{type(sequence).__name__} ({sequence!r:.40})."
-        )
+        kind = f"{type(sequence).__name__} ({sequence!r:.40})"
+        raise ValueError(f"{name}: a sequence is text of one-letter codes, but this is {kind}.")
     letters = "".join(sequence.split()).removesuffix("*")
     # upper() turns some foreign letters, such as a dotless i, into amino acids: ASCII only.
     cleaned = re.sub("[a-z]+", lambda found: found[0].upper(), letters)
@@ -91,18 +89,18 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
 def listed(sequences: Iterable[str], who: str) -> list[str]:
     """Return sequences as a list; ValueError for what Python would go through by letter or label.
 
-    Such are text of any kind, a table, its row and its names, and a dictionary. Names may well
-    spell proteins, so that the mistake would not show.
+    Text, tables, rows, column names and dictionaries are refused: their labels may be spelled in
+    residue letters, so that the mistake would not be noticed.
     """
     labelled = isinstance(sequences, Mapping | Set)
     labelled |= any(hasattr(sequences, name) for name in ("translate", "columns", "get_indexer"))
-    labelled |= hasattr(sequences, "iloc") and "Sequence" in sequences.index
-    if not labelled and hasattr(sequences, "__iter__"):
-        return list(sequences)
-    raise ValueError(
-        f"{who}(): this is a {type(sequences).__name__}. Pass a list of sequences, even of one, or "
-        "one column of a table, such as table['Sequence']."
-    )
+    labelled |= hasattr(sequences, "iloc") and "Sequence" in sequences.index  # a row
+    if labelled or not hasattr(sequences, "__iter__"):
+        raise ValueError(
+            f"{who}(): this is a {type(sequences).__name__}. Pass a list of sequences, even of "
+            "one, or one column of a table, such as table['Sequence']."
+        )
+    return list(sequences)
 
 
 def encode(sequence: str) -> list[int]:
@@ -116,12 +114,12 @@ def one_hot(sequence: str) -> np.ndarray:
 
 
 def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tuple[str, str]]:
-    """Read a FASTA file, plain, gzip-compressed or zipped, one record at a time.
+    """Yield the ids and clean sequences of a FASTA file, plain, gzip-compressed or zipped.
 
-    Yields ids, which may repeat, and clean sequences. An id is the header's first word, and of
-    ``sp|P01308|INS_HUMAN`` (as UniProt writes it) the accession. A record whose id or sequence is
-    not one is a ValueError or, with ``on_error="skip"``, left out with a warning; both name it.
-    A file that is damaged, not FASTA, or without a record is a ValueError, too.
+    An id is the first word of the header, or UniProt's accession in ``sp|P01308|INS_HUMAN``. Ids
+    may repeat. A record without an id or a valid sequence is a ValueError, or, with
+    ``on_error="skip"``, a warning; both name it. A file that is damaged, not FASTA, or without any
+    record is a ValueError.
     """
     # Imported here: Biopython is not needed for encoding.
     from Bio.SeqIO.FastaIO import SimpleFastaParser
@@ -137,15 +135,14 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
                 f"{first.strip()[:40]!r}. Is it another kind of file?"
             )
         for number, (title, sequence) in enumerate(SimpleFastaParser(chain([first], lines)), 1):
-            where = f"{path.name}, record {number}"
-            name, *_ = title.split() or [""]
-            if not (name or sequence):
+            where, words = f"{path.name}, record {number}", title.split()
+            if not (words or sequence):
                 continue  # an empty file, or a '>' at the end of one
-            if uniprot := re.fullmatch(r"(?:sp|tr)\|([^|]+)\|[^|]*", name):
-                name = uniprot[1]
             try:
-                if not name:
+                if not words:
                     raise ValueError(f"{where}: this record has no id after its '>'.")
+                uniprot = re.fullmatch(r"(?:sp|tr)\|([^|]+)\|[^|]*", words[0])
+                name = uniprot[1] if uniprot else words[0]
                 clean = clean_sequence(sequence, f"{where} ({name})")
             except ValueError as error:
                 if on_error == "stop":
@@ -155,42 +152,44 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
             yielded = True
             yield name, clean
     if not yielded:
-        raise ValueError(f"{path.name}: the file holds no sequence that can be read.")
+        raise ValueError(f"{path.name}: the file has no valid sequence.")
 
 
 @contextmanager
 def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
-    """Open a text file to read: plain, gzip-compressed, or the only file of a zip.
+    """Open a text file: plain, gzip-compressed, or the only file of a zip.
 
-    ValueError if it is damaged or cut off, also when that shows only later; if it is no text, or
-    a zip of more files (a Mac's hidden ones don't count).
+    ValueError, then or when it is read, if it is damaged, not text, or a zip of several files.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}. Check the path.")
     with path.open("rb") as raw:
         try:
-            with _unpacked(raw, path) as data:
+            with _unpacked(raw, path.name) as data:
                 start = data.peek(1024)[:1024]
                 if b"\0" in start:
-                    kind = "UTF-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "no"
-                    raise ValueError(f"{path.name}: this is {kind} text. Save it as UTF-8 text.")
+                    utf16 = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+                    kind = "UTF-16 text" if utf16 else "not text"
+                    raise ValueError(f"{path.name}: this is {kind}. Save it as UTF-8 text.")
                 yield io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace")
         except (EOFError, OSError, RuntimeError, zlib.error, LZMAError, BadZipFile) as error:
             raise ValueError(
-                f"{path}: the file is damaged or cut off, or packed in a way that is not known "
-                f"here ({error or 'it ends early'}). Get it again."
+                f"{path}: the file is damaged or cut off, or its compression is not supported "
+                f"({error or 'it ends early'}). Download or copy it again."
             ) from error
 
 
-def _unpacked(raw: io.BufferedReader, path: Path) -> io.BufferedReader:
+def _unpacked(raw: io.BufferedReader, name: str) -> io.BufferedReader:
     magic = raw.peek(4)
     if magic.startswith(b"\x1f\x8b"):
         return io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    if not magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the latter is an empty one
+    if not magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the second is an empty zip
         return raw
     archive = zipfile.ZipFile(raw)
-    names = [n for n in archive.namelist() if not re.search(r"/$|^__MACOSX/|(^|/)\.", n)]
-    if len(names) != 1:
-        raise ValueError(f"{path.name}: a zip of one file is wanted, not of {len(names)}.")
-    return io.BufferedReader(archive.open(names[0]))
+    # Folders, and what macOS and Windows add, do not count.
+    extra = re.compile(r"/$|^__MACOSX/|(^|/)(\.|(Thumbs\.db|desktop\.ini)$)", re.IGNORECASE)
+    inside = [file for file in archive.namelist() if not extra.search(file)]
+    if len(inside) != 1:
+        raise ValueError(f"{name}: a zip must have one file, and this has {len(inside)}.")
+    return io.BufferedReader(archive.open(inside[0]))

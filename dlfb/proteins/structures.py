@@ -23,15 +23,16 @@ from dlfb.utils.config import PALETTE
 from dlfb.utils.context import assets, cache_dir, edition
 from dlfb.utils.restore import kept
 
-STRUCTURES = {"3I40": "insulin", "1BKV": "collagen", "1YAR": "proteasome"} | {
-    "1UBI": "ubiquitin", "2HHB": "haemoglobin", "1I10": "lactate dehydrogenase"
+STRUCTURES = {
+    "3I40": "insulin", "1BKV": "collagen", "1YAR": "proteasome",
+    "1UBI": "ubiquitin", "2HHB": "haemoglobin", "1I10": "lactate dehydrogenase",
 }  # fmt: skip
 RCSB = "https://files.rcsb.org/download"
-TIMEOUT = (10, 60)  # seconds, to connect and from one piece of the answer to the next
+TIMEOUT = (10, 60)  # seconds to connect, and to wait for more of the answer
 STYLES = ("cartoon", "stick", "sphere", "line")
 COLORINGS = ("spectrum", "chain", "residue class", "secondary structure")
 SECONDARY_COLORS = {"h": "#D55E00", "s": "#0072B2", "c": "#999999"}  # helix, strand, neither
-ELEV, AZIM = 30, -60  # where a structure is seen from, in degrees, as matplotlib counts them
+ELEV, AZIM = 30, -60  # the direction of view in degrees, as matplotlib counts them
 
 _LETTERS = {three.upper(): one for three, one in IUPACData.protein_letters_3to1_extended.items()}
 _LETTERS |= PDBData.protein_letters_3to1_extended | {"UNK": "X"}  # a thousand modified ones
@@ -42,14 +43,18 @@ def fetch_protein_structure(pdb_id: str) -> str:
     """Return an entry of the Protein Data Bank, as text in the PDB format.
 
     `pdb_id` is such as ``"3I40"``, in either case, or ``"pdb_00003i40"``. The pocket edition has
-    those of `STRUCTURES`, and says where one is a model. The full edition downloads any, once.
-    Raises ValueError for what is no id, FileNotFoundError, and ConnectionError.
+    those of `STRUCTURES`, and a printed line says if one is a model. The full edition downloads any
+    other, once. Raises ValueError for a wrong id, FileNotFoundError, and ConnectionError.
     """
-    form = re.fullmatch("(?:pdb_0000)?([0-9][a-z0-9]{3})", str(pdb_id).strip(), re.ASCII | re.I)
-    if form is None or not isinstance(pdb_id, str):
+    given, flags = str(pdb_id).strip(), re.ASCII | re.IGNORECASE
+    entry = re.fullmatch("(?:pdb_0000)?([0-9][a-z0-9]{3})", given, flags)
+    if not entry and re.fullmatch("pdb_[0-9a-z]{8}", given, flags):
+        fault = f"{given!r} has no file in the PDB format, only in mmCIF, which is not read"
+        raise ValueError(f"{fault}. Choose an entry whose id has four letters or digits.")
+    if not entry or not isinstance(pdb_id, str):
         form = "four letters or digits that begin with a digit, such as '3I40' or 'pdb_00003i40'"
         raise ValueError(f"{pdb_id!r} is no PDB id. One has {form}.")
-    pdb_id = form[1].upper()
+    pdb_id = entry[1].upper()
     here = Path(assets(f"proteins/structures/{pdb_id}.pdb"))
     text = checked(here.read_text("utf8", "replace"), str(here)) if here.is_file() else ""
     is_model = "\nEXPDTA    THEORETICAL MODEL" in text
@@ -59,8 +64,8 @@ def fetch_protein_structure(pdb_id: str) -> str:
     if not text:
         have = ", ".join(f"{key} ({name})" for key, name in available_structures().items())
         raise FileNotFoundError(
-            f"The {edition()} edition has no structure {pdb_id}: no file {here}. At hand: {have}. "
-            "After dlfb.use_edition('full') any other is downloaded, with a network."
+            f"The {edition()} edition has no structure {pdb_id}: no file {here}. It has {have}. "
+            "After dlfb.use_edition('full'), any other is downloaded, which needs a network."
         )
     if is_model:
         print(f"{pdb_id}: a model built from geometry. The full edition has the measured entry.")
@@ -69,27 +74,26 @@ def fetch_protein_structure(pdb_id: str) -> str:
 
 def available_structures() -> dict[str, str]:
     """Return those of `STRUCTURES` that can be fetched here, id to name."""
-    places = {key: Path(assets(f"proteins/structures/{key}.pdb")) for key in STRUCTURES}
-    full = edition() == "full"
-    return {key: name for key, name in STRUCTURES.items() if full or places[key].is_file()}
+    files = {key: Path(assets(f"proteins/structures/{key}.pdb")) for key in STRUCTURES}
+    return {k: name for k, name in STRUCTURES.items() if edition() == "full" or files[k].is_file()}
 
 
 def read_chains(structure: str) -> dict[str, list[str]]:
-    """Return each chain's amino acids that have a place, modified ones too, in three letters."""
+    """Return each chain's amino acids with coordinates, also modified ones, in three letters."""
     residues = _residues(checked(structure, "read_chains"))
     return {name: list(chain.resn) for name, chain in residues.groupby("chain", sort=False)}
 
 
 class StructureView(py3Dmol.view):
-    """A ``py3Dmol.view`` that is stored as HTML and as a still picture, for where nothing turns."""
+    """A ``py3Dmol.view`` that is also stored as a still picture, for pages without scripts."""
 
     still: partial | None = None
 
     def _make_html(self) -> str:
         box, code = super()._make_html().split("<script>", 1)
-        # Nothing that a structure says may end the script that it is part of, or begin another.
+        # Nothing in a structure may end the script that it is part of, or begin another.
         code = re.sub(r"<(?=[/!?a-zA-Z])", r"\\u003c", code.removesuffix("</script>"))
-        if picture := self._repr_png_():  # lies under the canvas, for where 3Dmol can't be loaded
+        if picture := self._repr_png_():  # under the canvas, in case 3Dmol can't be loaded
             style = "position: absolute; width: 100%; height: 100%; object-fit: contain; margin: 0"
             source = f"data:image/png;base64,{b64encode(picture).decode()}"
             still = f'<img alt="" style="{style}" src="{source}">'
@@ -117,7 +121,7 @@ def view_structure(
     of `COLORINGS` (``"spectrum"`` goes along each chain); `width` and `height` are in pixels.
     """
     if style not in STYLES:
-        raise ValueError(f"view_structure: no style {style!r}; take {', '.join(STYLES)}.")
+        raise ValueError(f"view_structure: no style {style!r}; choose {', '.join(STYLES)}.")
     drawn = _drawn(checked(structure, "view_structure"), style)
     if not re.search("^(ATOM|HETATM)", drawn, re.MULTILINE):
         raise ValueError(f"view_structure: no atom to draw as {style!r} has coordinates.")
@@ -128,7 +132,7 @@ def view_structure(
     for i, (name, shade) in enumerate(meaning.items()):
         place = {"useScreen": True, "position": {"x": 8, "y": 8 + 24 * i, "z": 0}, "fontSize": 12}
         view.addLabel(name, {"backgroundColor": shade} | place)
-    # From where the still picture is seen, too: a rope is not shown from its end.
+    # The same direction of view as the still picture's.
     view.rotate(-(90 + AZIM), "vz")
     view.rotate(ELEV - 90, "vx")
     view.zoomTo()
@@ -137,11 +141,11 @@ def view_structure(
 
 
 def plot_structure(structure: str, color: str = "spectrum") -> Figure:
-    """Draw the chains from alpha carbon to alpha carbon, for where nothing can be turned."""
+    """Draw the chains from alpha carbon to alpha carbon, as a still picture."""
     residues = _residues(checked(structure, "plot_structure"))
     if residues.empty:
         fault = "no amino acid here has an alpha carbon with coordinates"
-        raise ValueError(f"plot_structure: {fault}. Take view_structure(..., style='sphere').")
+        raise ValueError(f"plot_structure: {fault}. Use view_structure(..., style='sphere').")
     scheme, meaning = coloring(structure, color)
     values, places = residues[scheme["prop"]], residues[["x", "y", "z"]].to_numpy()
     if color == "spectrum":
@@ -170,7 +174,7 @@ def plot_structure(structure: str, color: str = "spectrum") -> Figure:
 def coloring(structure: str, color: str) -> tuple[dict, dict[str, str]]:
     """Return one of `COLORINGS` as 3Dmol's colorscheme, and what its colours mean, by name."""
     if color not in COLORINGS:
-        raise ValueError(f"There is no color {color!r}; take {', '.join(COLORINGS)}.")
+        raise ValueError(f"There is no color {color!r}; choose {', '.join(COLORINGS)}.")
     residues = _residues(structure)
     if color == "spectrum":
         ends = residues.resi.agg(["min", "max"]).fillna(0).astype(int).to_dict()
@@ -193,28 +197,29 @@ def checked(text: str, where: str) -> str:
         raise ValueError(f"{where}: this is mmCIF, which is not read. Give the file in PDB format.")
     if not re.search(r"^(?:ATOM|HETATM)\s", text, re.MULTILINE):
         start = text.strip()[:60]
-        raise ValueError(f"{where}: this is no protein structure in the PDB format: {start!r}")
+        raise ValueError(f"{where}: this is not a structure in the PDB format: {start!r}")
     return text
 
 
-@lru_cache(maxsize=4)  # a page asks several things of one structure in a row
+@lru_cache(maxsize=4)  # a page uses one structure several times in a row
 def _residues(structure: str) -> pd.DataFrame:
-    """Return the amino acids of the first model that have a place, columns named as in 3Dmol."""
+    """Return the first model's amino acids with coordinates; columns are named as in 3Dmol."""
     found, kinds = {}, {}
     for line in structure.split("\nENDMDL")[0].splitlines():
         chain, resn = line[21:22], line[17:20]
         for number in _span(line):
             kinds[line[19] if line[0] == "H" else chain, number] = line[0].lower()
-        # An atom of calcium is called CA, too, but no amino acid is.
+        # A calcium atom is called CA too, but no amino acid is.
         if (place := _place(line)) and line[12:16].strip() == "CA" and resn in _LETTERS:
-            # The first of several positions of one residue.
+            # The first of a residue's alternative positions.
             found.setdefault(line[21:27], (chain, int(line[22:26]), resn, *place))
     residues = pd.DataFrame(found.values(), columns=["chain", "resi", "resn", "x", "y", "z"])
     at = zip(residues.chain, residues.resi, strict=True)
     return residues.assign(ss=[kinds.get(key, "c") for key in at])
 
 
-def _place(line: str) -> list[float]:  # nothing where an atom's line does not say
+def _place(line: str) -> list[float]:
+    """Return the coordinates in an atom's line; none if it has none, or is another line."""
     try:
         place = [float(line[at : at + 8]) for at in (30, 38, 46) if int(line[22:26]) < 10_000]
     except ValueError:
@@ -222,7 +227,8 @@ def _place(line: str) -> list[float]:  # nothing where an atom's line does not s
     return place if line.startswith(("ATOM", "HETATM")) and np.isfinite(place).all() else []
 
 
-def _span(line: str) -> range:  # the residue numbers of a HELIX or SHEET line
+def _span(line: str) -> range:
+    """Return the residue numbers in a HELIX or SHEET line; none if it is another line."""
     try:
         begin = {"HELIX ": 21, "SHEET ": 22}[line[:6]]
         return range(int(line[begin : begin + 4]), int(line[33:37]) + 1)
@@ -232,18 +238,20 @@ def _span(line: str) -> range:  # the residue numbers of a HELIX or SHEET line
 
 def _drawn(structure: str, style: str) -> str:
     """Return the lines that 3Dmol needs to draw a style."""
-    kept = []
+    lines = []
     for line in structure.splitlines():
         amino = line[17:20] in _LETTERS
-        # Not END: at its sight 3Dmol forgets what HELIX and SHEET said.
+        # Without END, at which 3Dmol forgets HELIX and SHEET.
         if line.startswith(("HEADER", "TER", "ENDMDL", "MODEL ")) or _span(line):
-            kept.append(line[:72].rstrip())
-        elif _place(line) and (style != "cartoon" or (line.startswith("ATOM") and not amino)):
-            kept.append(line)  # cartoons of DNA and RNA take all their atoms
-        elif _place(line) and amino and line[12:16] in (" CA ", " O  "):
-            # A modified residue (HETATM) is a link of the chain too. Coordinates end at 54.
-            kept.append("ATOM  " + line[6:54])
-    return "\n".join(kept) + "\n"
+            lines.append(line[:72].rstrip())
+        elif not _place(line):
+            continue
+        elif style != "cartoon" or (line.startswith("ATOM") and not amino):
+            lines.append(line)  # cartoons of DNA and RNA take all their atoms
+        elif amino and line[12:16] in (" CA ", " O  "):
+            # A modified residue (HETATM) is part of the chain too. Coordinates end at 54.
+            lines.append("ATOM  " + line[6:54])
+    return "\n".join(lines) + "\n"
 
 
 def _downloaded(pdb_id: str) -> str:

@@ -191,18 +191,20 @@ def test_a_zip_of_one_file_besides_a_mac_s_own(tmp_path):
     assert list(read_fasta(path)) == [("a", "MA")]
     for files in ({"a": b">a\nMA\n", "b": b">b\nMA\n"}, {}):
         path.write_bytes(zipped(**files))
-        with pytest.raises(ValueError, match=f"a.zip: a zip of one .* wanted, not of {len(files)}"):
+        with pytest.raises(
+            ValueError, match=f"a.zip: a zip must have one file, and this has {len(files)}"
+        ):
             list(read_fasta(path))
 
 
 @pytest.mark.parametrize(
-    ("data", "kind"), [(">a\nMA\n".encode("utf-16"), "UTF-16"), (bytes(range(256)) * 9, "no")]
+    ("data", "kind"), [(">a\nMA\n".encode("utf-16"), "UTF-16"), (bytes(range(256)) * 9, "not")]
 )
 @pytest.mark.parametrize("how", [*PACKED])
 def test_utf_16_and_what_is_no_text(tmp_path, data, kind, how):
     path = tmp_path / "a.fasta"
     path.write_bytes(PACKED[how](data))
-    with pytest.raises(ValueError, match=f"a.fasta: this is {kind} text. Save it as UTF-8"):
+    with pytest.raises(ValueError, match=f"a.fasta: this is {kind}.* Save it as UTF-8"):
         list(read_fasta(path))
 
 
@@ -217,7 +219,7 @@ def test_bad_records_can_be_left_out_with_a_warning_that_names_them(tmp_path):
     ):
         assert re.match(f"Record left out. a.fasta, record {wanted}", message)
     path.write_text(">b\nMJ\n")
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no sequence that can be read"):
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no valid sequence"):
         list(read_fasta(path, "skip"))
     with pytest.raises(ValueError, match="on_error='ignore'; choose 'stop' or 'skip'"):
         list(read_fasta(path, "ignore"))
@@ -243,7 +245,7 @@ def test_fasta_is_streamed(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no sequence"),
+        ("", "has no valid sequence"),
         ("EntryID\tterm\n", "a FASTA file begins with a line '>id', but this begins with 'EntryID"),
         (">\nMAL\n", "record 1: this record has no id"),
         (">a\n>b\nM\n", "record 1 .a.: the sequence is empty"),

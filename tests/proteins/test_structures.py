@@ -70,7 +70,7 @@ def shipped(monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["", "3I4", "3I400", "AI40", "../3", "3I4/", "３I40", None, 3140,
-                                   "pdb_3i40", "pdb_10003i40"])  # fmt: skip
+                                   "pdb_3i40"])  # fmt: skip
 def test_what_is_no_id_is_refused_before_anything_is_asked(shipped, wrong):
     with pytest.raises(ValueError, match="is no PDB id"):
         fetch_protein_structure(wrong)
@@ -125,7 +125,7 @@ def test_an_entry_that_is_not_here_offers_the_others(shipped, monkeypatch, tmp_p
     (tmp_path / "proteins/structures/3I40.pdb").write_text("<html>")
     monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
     assert available_structures() == {"3I40": "insulin"}
-    with pytest.raises(ValueError, match="3I40.pdb: this is no protein structure.*<html>"):
+    with pytest.raises(ValueError, match="3I40.pdb: this is not a structure.*<html>"):
         fetch_protein_structure("3I40")
 
 
@@ -199,7 +199,7 @@ def test_mmcif_is_refused_in_a_sentence(text):
 @pytest.mark.parametrize("text", ["", "<html>", None, b"ATOM      1", 3])
 def test_what_is_no_structure_is_refused_in_a_sentence(text):
     for use in (read_chains, view_structure, plot_structure):
-        with pytest.raises(ValueError, match="this is no protein structure"):
+        with pytest.raises(ValueError, match="this is not a structure"):
             use(text)
 
 
@@ -235,10 +235,10 @@ def test_helix_and_sheet_lines_of_another_form_are_passed_over(line):
 
 
 def test_what_cannot_be_drawn_is_a_sentence():
-    with pytest.raises(ValueError, match="no style 'ribbon'; take cartoon"):
+    with pytest.raises(ValueError, match="no style 'ribbon'; choose cartoon"):
         view_structure(PDB, style="ribbon")
     for draw in (view_structure, plot_structure):
-        with pytest.raises(ValueError, match="no color 'rainbow'; take spectrum"):
+        with pytest.raises(ValueError, match="no color 'rainbow'; choose spectrum"):
             draw(PDB, color="rainbow")
 
 
