@@ -1,28 +1,28 @@
-"""What the first cell of a page calls, so that a hosted notebook makes use of its GPU."""
+"""What the first cell of a page calls, so that a hosted notebook uses its GPU."""
 
 import os
 import subprocess
 
 from dlfb.utils.context import use_edition
 
-#: Environment variables by which Colab and Kaggle can be known.
+#: Environment variables that Colab and Kaggle set.
 HOSTS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 
 
 def prepare() -> None:
-    """Choose the full edition on a hosted notebook that has a GPU; anywhere else do nothing.
+    """Choose the full edition on a hosted notebook that has a GPU; elsewhere do nothing.
 
-    A reader who set ``DLFB_EDITION`` before has chosen already.
+    If ``DLFB_EDITION`` is set, the reader has already chosen.
     """
     hosted = any(name in os.environ for name in HOSTS)
     if not hosted or os.environ.get("DLFB_EDITION") or not _has_gpu():
         return
     use_edition("full")
-    # Else JAX reserves most of the GPU at its first step, and torch, on the same page, has none.
+    # Otherwise JAX reserves most of the GPU at its first step and leaves none for torch.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     print(
-        "This notebook has a GPU, so its page runs on the full edition, with ESM2 from the hub. "
-        "For the pocket edition, set the environment variable DLFB_EDITION to pocket before."
+        "This notebook has a GPU, so the page uses the full edition, with ESM2 from the hub. "
+        "For the pocket edition, first set the environment variable DLFB_EDITION to pocket."
     )
 
 

@@ -2,10 +2,10 @@
 
     dlfb-provision --chapter proteins --destination DIR
 
-The book's host lists its files in ``urls.txt``, each on a line "size path". They are fetched aside,
-again where a connection is cut, and get their names when all of them are whole. What is there
-already with the announced size is not fetched again. Whoever has such files needs no command: a
-folder that holds ``proteins/datasets/...`` is read where ``DLFB_ASSETS`` names it.
+The book's host lists its files in ``urls.txt``, one line "size path" per file. They are downloaded
+to a folder of their own, again after a cut connection, and moved to their places when all of them
+are whole. A file that is there with the announced size is not downloaded again. If you have the
+files already, you don't need the command: set ``DLFB_ASSETS`` to their folder.
 """
 
 import argparse
@@ -33,18 +33,18 @@ GOA (CC BY 4.0). Gene Ontology: CC BY 4.0, https://geneontology.org/docs/go-cita
 def provision(
     chapter="proteins", destination: str | os.PathLike | None = None, host=BOOK, ontology=GO
 ) -> Path:
-    """Get the data sets of a chapter from the book's host, and the Gene Ontology.
+    """Download the data sets of a chapter from the book's host, and the Gene Ontology.
 
-    `host` is the book's or a mirror of it, `ontology` the address of go-basic.obo where the host
-    lists none. The files go to ``proteins/datasets/...`` in `destination`, by default where the
-    full edition looks, which is returned. One of another size that was there is kept as
-    ``NAME.earlier``.
+    `host` is the book's or a mirror of it; `ontology` is the address of go-basic.obo if the host
+    does not list it. The files go to ``proteins/datasets/...`` in `destination`, by default where
+    the full edition looks. An earlier file of another size is kept as ``NAME.earlier``. Returns
+    the destination.
 
     Raises
     ------
     OSError, ValueError
-        If a file can't be had whole, or not be written, and what was there before is unchanged; if
-        the host's list of files is not one, or lacks a file that the pages need.
+        If a file can't be downloaded whole, or can't be written; if the host's list is not a list
+        of files, or lacks a file that the pages need. What was there before is unchanged.
     """
     root = Path(destination or provisioned_dir()).expanduser().absolute()
     aside = root / chapter / ".incoming"
@@ -57,7 +57,7 @@ def provision(
     if own not in wanted:
         wanted[own], urls[own] = None, ontology
     if lacking := [name for name in NEEDED if f"{chapter}/datasets/{name}" not in wanted]:
-        raise ValueError(f"{host}/urls.txt lists no {lacking[0]}, which the pages need.")
+        raise ValueError(f"{host}/urls.txt does not list {lacking[0]}, which the pages need.")
     new = [name for name, size in wanted.items() if not _is_there(root / name, size)]
     for name in new:
         if not _is_there(aside / name, wanted[name]):  # from a run that was cut off
@@ -74,16 +74,13 @@ def provision(
 
 
 def read_listing(text: str, chapter: str) -> dict[str, int | None]:
-    """Return the data sets that a ``urls.txt`` lists for a chapter, as {path: size in bytes}.
-
-    A line that is not "size path", or a path that leaves its folder, is a ValueError.
-    """
+    """Return a chapter's data sets in a ``urls.txt`` as {path: size}; ValueError for a bad line."""
     files = {}
     for number, line in enumerate(text.splitlines(), start=1):
         size, _, name = line.strip().partition(" ")
         parts = PurePosixPath(name.strip()).parts
-        sane = size.isdigit() and parts and not {"..", "/"} & set(parts)
-        if line.strip() and (not sane or ":" in name or "\\" in name):
+        sane = size.isdigit() and parts and not {"..", "/"} & set(parts) | set(":\\") & set(name)
+        if line.strip() and not sane:
             raise ValueError(
                 f"urls.txt, line {number}: expected 'size {chapter}/datasets/...', found "
                 f"{line.strip()[:80]!r}. Is the host the book's?"
@@ -103,25 +100,27 @@ def _fetch(fetcher: pooch.Pooch, url: str, name: str, size: int | None) -> Path:
         return Path(fetcher.fetch(name, downloader=partial(_download, size=size)))
     except (OSError, ValueError) as error:  # the errors of requests are OSErrors
         raise OSError(
-            f"{url} can't be had: {error}. Try again with a network, name a mirror with "
+            f"{url} can't be downloaded: {error}. Check the network, name a mirror with "
             "--base-url, or stay with the pocket edition, which needs no download."
         ) from error
 
 
 def _download(url: str, file: str, fetcher: pooch.Pooch, size: int | None) -> None:
-    """Download and check; pooch tries again after a ValueError, and keeps nothing of it."""
+    """Download and check; after a ValueError pooch deletes the file and tries again."""
     bar = os.environ.get("DLFB_PROGRESS") != "0"
     pooch.HTTPDownloader(progressbar=bar, timeout=(10, 60), chunk_size=1 << 16)(url, file, fetcher)
     with open(file, "rb") as arrived:
         if arrived.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-            raise OSError("a web page arrived in its place, so it has moved or wants a log-in")
+            raise OSError("a web page came instead, so the file has moved or needs a log-in")
     if size not in (None, arrived := os.path.getsize(file)):
         raise ValueError(f"{arrived:,} bytes arrived where {size:,} were announced")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command ``dlfb-provision``; return its exit status."""
-    parser = argparse.ArgumentParser(prog="dlfb-provision", description="Get the book's files.")
+    parser = argparse.ArgumentParser(
+        prog="dlfb-provision", description="Download the book's files."
+    )
     parser.add_argument("--chapter", choices=["proteins"], default="proteins")
     parser.add_argument("--destination", default=provisioned_dir(), help="default: %(default)s")
     parser.add_argument("--base-url", default=BOOK, help="the book's host, or a mirror of it")
@@ -130,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         root = provision(options.chapter, options.destination, options.base_url, options.ontology)
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        print("Stopped. Run the command again to continue.", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"dlfb-provision: {' '.join(str(error).split())}", file=sys.stderr)

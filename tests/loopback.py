@@ -1,5 +1,6 @@
 """A web server on loopback that misbehaves on demand, for the tests of whatever downloads."""
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -11,12 +12,11 @@ from urllib.parse import urlsplit
 
 
 class Loopback:
-    """Serves ``files[path]``, after the faults put into ``faults[path]``, one a request.
+    """Serves ``files[path]``, after the faults in ``faults[path]``, one per request.
 
-    A fault is a dictionary: ``cut`` (send that many bytes, then close), ``status`` (with
-    ``headers``), ``html`` (a page with that content type), ``redirect`` (to an address),
-    ``stall`` (seconds before the answer), ``announce`` (a false Content-Length).
-    ``"forever": True`` keeps a fault for all later requests.
+    A fault is a dictionary: ``cut`` (send that many bytes, then close), ``status``, ``html`` (a
+    page with that content type), ``stall`` (seconds before the answer), ``announce`` (a false
+    Content-Length). ``"forever": True`` keeps a fault for all later requests.
     """
 
     def __init__(self):
@@ -59,49 +59,35 @@ class Loopback:
         parts = urlsplit(handler.path)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         path = path if path in self.files else parts.path
-        headers = {name.title(): value for name, value in handler.headers.items()}
-        self.requests.append((handler.command, path, headers))
+        asked = {name.title(): value for name, value in handler.headers.items()}
+        self.requests.append((handler.command, path, asked))
         faults = self.faults[path]
         fault = {} if not faults else faults[0] if faults[0].get("forever") else faults.pop(0)
-        handler.close_connection = True
         time.sleep(fault.get("stall", 0))
-        if "redirect" in fault:
-            return self._send(handler, 302, b"", {"Location": fault["redirect"]})
-        if "status" in fault:
-            return self._send(handler, fault["status"], b"no", fault.get("headers", {}))
-        if "html" in fault:
+        status, body, headers = 200, self.files.get(path), {"Content-Type": "binary/octet-stream"}
+        if "status" in fault or body is None:
+            status, body = fault.get("status", 404), b"nothing here"
+        elif "html" in fault:
             # One kind is known by its content type, the other by its first bytes.
+            headers = {"Content-Type": fault["html"]}
             tag = b"" if "html" in fault["html"] else b"\n <!DOCTYPE html><html>"
-            page = tag + b"<body>Please log in.</body>"
-            return self._send(handler, 200, page, {"Content-Type": fault["html"]})
-        if path not in self.files:
-            return self._send(handler, 404, b"nothing here", {})
-        body, status, headers = self.files[path], 200, dict(self.headers[path])
-        headers["ETag"] = f'"{hash(body) & 0xFFFFFFFF:x}"'
-        begin, _, end = handler.headers.get("Range", "").removeprefix("bytes=").partition("-")
-        if begin:
-            if int(begin) >= len(body):
-                return self._send(handler, 416, b"", {"Content-Range": f"bytes */{len(body)}"})
-            last = min(int(end or len(body) - 1), len(body) - 1)
-            headers["Content-Range"] = f"bytes {begin}-{last}/{len(body)}"
-            body, status = body[int(begin) : last + 1], 206
-        self._send(handler, status, body, headers, fault)
-
-    def _send(self, handler, status, body, headers, fault=()):
-        fault = dict(fault)
+            body = tag + b"<body>Please log in.</body>"
+        else:
+            headers |= {"ETag": f'"{hashlib.md5(body).hexdigest()}"', **self.headers[path]}
+            begin, _, end = asked.get("Range", "").removeprefix("bytes=").partition("-")
+            if begin:
+                last = min(int(end or len(body) - 1), len(body) - 1)
+                headers["Content-Range"] = f"bytes {begin}-{last}/{len(body)}"
+                status, body = 206, body[int(begin) : last + 1]
+        handler.close_connection = True
         handler.send_response(status)
-        headers = {"Content-Type": "application/octet-stream", "Connection": "close", **headers}
         headers["Content-Length"] = str(fault.get("announce", len(body)))
-        for name, value in headers.items():
+        for name, value in {"Connection": "close", **headers}.items():
             handler.send_header(name, value)
         handler.end_headers()
-        if handler.command == "HEAD":
-            return
-        try:
-            handler.wfile.write(body[: fault.get("cut", len(body))])
-            handler.wfile.flush()
-        except OSError:
-            pass  # the client has gone
+        if handler.command != "HEAD":
+            with contextlib.suppress(OSError):  # the client has gone
+                handler.wfile.write(body[: fault.get("cut", len(body))])
 
 
 def serve_hub(server: Loopback, name: str, revision: str, folder: Path) -> None:

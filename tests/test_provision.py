@@ -1,4 +1,4 @@
-"""The command dlfb-provision against a host on loopback: what comes, and what a failure leaves."""
+"""The command dlfb-provision with a host on loopback: what comes, and what a failure leaves."""
 
 import pytest
 
@@ -51,6 +51,10 @@ def test_the_chapter_s_data_sets_come_once(server, tmp_path, capsys):
     server.requests.clear()
     assert run(server, tmp_path) == 0
     assert [path for _, path, _ in server.requests] == ["/urls.txt"]
+    terms = tmp_path / TERMS[1:]
+    terms.write_bytes(terms.read_bytes()[:5])
+    assert run(server, tmp_path) == 0
+    assert terms.read_bytes() == FILES[TERMS[1:]]
 
 
 def test_by_default_the_full_edition_finds_them(server, tmp_path, monkeypatch):
@@ -84,7 +88,7 @@ def test_a_lasting_failure_is_told_and_changes_nothing(server, tmp_path, capsys,
     server.faults[path] = [{**fault, "forever": True}]
     assert run(server, tmp_path) == 1
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(f"dlfb-provision: {server.url}{path} can't be had: ")
+    assert told.startswith(f"dlfb-provision: {server.url}{path} can't be downloaded: ")
     assert "--base-url" in told and "pocket" in told
     assert ("web page" in told) == ("html" in fault)
     there = content(tmp_path / "proteins/datasets")
@@ -107,14 +111,6 @@ def test_another_size_than_announced_is_refused(server, tmp_path, capsys):
     assert list(tmp_path.rglob("*terms*")) == []
 
 
-def test_a_file_cut_on_the_disk_is_fetched_again(server, tmp_path):
-    assert run(server, tmp_path) == 0
-    terms = tmp_path / TERMS[1:]
-    terms.write_bytes(terms.read_bytes()[:5])
-    assert run(server, tmp_path) == 0
-    assert terms.read_bytes() == FILES[TERMS[1:]]
-
-
 def test_a_place_that_can_t_be_written_is_a_sentence(server, tmp_path, capsys):
     (tmp_path / "proteins").write_text("a file where the folder should be")
     assert run(server, tmp_path) == 1
@@ -134,5 +130,5 @@ def test_a_listing_that_is_none_is_refused_with_its_line(line):
 def test_a_listing_that_lacks_what_pages_need_is_refused(server, tmp_path, capsys, missing):
     publish(server, {name: data for name, data in FILES.items() if missing not in name})
     assert run(server, tmp_path) == 1
-    assert f"lists no {missing}" in capsys.readouterr().err
+    assert f"does not list {missing}" in capsys.readouterr().err
     assert not (tmp_path / "proteins/datasets").exists()

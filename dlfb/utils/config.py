@@ -7,16 +7,12 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#9
 
 
 def configure_figures_and_table_display(max_rows: int = 12, max_columns: int = 12) -> None:
-    """Set matplotlib and pandas up for reading on a page, for the rest of this process.
+    """Set up matplotlib and pandas for reading on a page, for the rest of this process.
 
-    Figures get colours that colour-blind readers can tell apart, letters that can be read
-    at the page's width, no frame at the top and right, and in a notebook twice the
-    resolution. ``matplotlib.rcdefaults()`` and ``pandas.reset_option("display")`` undo it.
-
-    Parameters
-    ----------
-    max_rows, max_columns : int
-        The most rows and columns of a table that are shown; a longer one is cut in the middle.
+    Figures get colours that colour-blind readers can tell apart, text that is readable at the
+    page's width, no frame at the top and right, and in a notebook twice the resolution. Tables of
+    more than `max_rows` rows or `max_columns` columns are cut in the middle.
+    ``matplotlib.rcdefaults()`` and ``pandas.reset_option("display")`` undo it.
     """
     import matplotlib as mpl
     import pandas as pd

@@ -1,13 +1,13 @@
-"""Editions: where the files and the language models come from.
+"""Editions: where files and language models come from.
 
-A notebook asks two questions only, ``assets("proteins/...")`` for a file and
-``checkpoint("facebook/esm2_...")`` for a model. What they answer depends on the edition, so
-the same notebook runs offline (``pocket``) and with the book's models and data (``full``).
+A notebook asks two questions only: ``assets("proteins/...")`` for a file and
+``checkpoint("facebook/esm2_...")`` for a model. The answers depend on the edition, so the same
+notebook runs offline (``pocket``) and with the book's models and data (``full``).
 
 ``DLFB_EDITION``      ``pocket`` (default) or ``full``
-``DLFB_ASSETS``       a folder holding ``proteins/...``, read instead of the edition's
+``DLFB_ASSETS``       a folder holding ``proteins/...``, read instead of the edition's files
 ``DLFB_CHECKPOINTS``  ``pocket``, ``hub`` or a folder of checkpoint folders
-``DLFB_CACHE``        where a reader's own results are kept
+``DLFB_CACHE``        the folder for a reader's own results
 """
 
 import hashlib
@@ -18,14 +18,13 @@ from pathlib import Path, PurePosixPath
 
 import platformdirs
 
-EDITIONS = ("pocket", "full")
 POCKET_MODEL = "dlfb/pocket_t6_3M"
 _SHIPPED = Path(__file__).resolve().parents[1] / "pocket"
 _ESM2 = re.compile(r"facebook/esm2_(t6_8M|t12_35M|t30_150M|t33_650M|t36_3B|t48_15B)_UR50D")
 _DATASETS = PurePosixPath("proteins/datasets")
 _CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
-# What is known of the shipped proteins besides, and of no others: the package has it for all.
-_BESIDES = ("clusters.tsv.zip", "electronic_terms.tsv.zip", "train_terms_direct.tsv.zip")
+# Data about the shipped proteins that no other source has: the package's files serve them all.
+_PACKAGE_ONLY = ("clusters.tsv.zip", "electronic_terms.tsv.zip", "train_terms_direct.tsv.zip")
 
 
 def use_edition(name: str) -> None:
@@ -38,13 +37,24 @@ def edition() -> str:
     return _known(os.environ.get("DLFB_EDITION") or "pocket", "DLFB_EDITION")
 
 
+def _known(name: str, where: str) -> str:
+    if name not in ("pocket", "full"):
+        raise ValueError(f"{where}: there is no edition {name!r}; choose 'pocket' or 'full'.")
+    return name
+
+
 def cache_dir() -> Path:
-    """Return the folder that keeps a reader's results: ``DLFB_CACHE``, or else the system's."""
+    """Return the folder for a reader's results: ``DLFB_CACHE``, or else the system's."""
     return expanded(os.environ.get("DLFB_CACHE")).absolute()
 
 
+def provisioned_dir() -> Path:
+    """Return where ``dlfb-provision`` puts the full edition's files."""
+    return cache_dir() / "full"
+
+
 def expanded(path: str | os.PathLike | None) -> Path:
-    """Return a path without ``~`` (None: the system's cache); FileNotFoundError if it has none."""
+    """Return a path (None: the system's cache) without ``~``; an error if it has no meaning."""
     try:
         return Path(path or platformdirs.user_cache_dir("dlfb", False)).expanduser()
     except RuntimeError as error:
@@ -54,38 +64,31 @@ def expanded(path: str | os.PathLike | None) -> Path:
         ) from error
 
 
-def provisioned_dir() -> Path:
-    """Return where ``dlfb-provision`` puts the full edition's files."""
-    return cache_dir() / "full"
-
-
 def assets(subpath: str | os.PathLike) -> str:
     """Return the absolute path of a file of the chapter, such as ``"proteins/models/mlp"``.
 
-    A file that the edition has is returned where it lies; any other is a result of the reader's
-    own, to be written in the cache, where its folder is made. The files of ``proteins/datasets``
-    come from one place: in the full edition what ``dlfb-provision`` fetched, else the package;
-    clusters, evidence and other annotation of the shipped proteins are the package's in any case.
+    A file that the edition has is returned from there. Any other path is in the cache, for a result
+    of the reader's own; its folder is made. The files of ``proteins/datasets`` come from one place:
+    in the full edition from what ``dlfb-provision`` fetched, else from the package.
 
     Raises
     ------
     ValueError, FileNotFoundError
-        If `subpath` leaves the folder; if ``DLFB_ASSETS`` names none, or there is none for a cache.
+        If `subpath` leaves the folder; if ``DLFB_ASSETS`` is not a folder, or the cache has none.
     """
     relative = PurePosixPath(Path(subpath).as_posix())
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         fault = "the path must be relative and stay inside the folder, such as 'proteins/models'"
         raise ValueError(f"assets({str(subpath)!r}): {fault}.")
     source, root = _source()
-    # A result of `restorable` is asked for without the ending that its file has.
-    found = (root / relative).exists() or (root / f"{relative}.dlfb").exists()
-    if root == _SHIPPED:
-        known = source == "pocket" or relative.parent == _DATASETS
-        found = known and (root / relative).is_file()
-    if not found and relative.parent == _DATASETS and relative.name in _BESIDES:
-        root, found = _SHIPPED, True
-    if found:
+    shipped, is_data = _SHIPPED / relative, relative.parent == _DATASETS
+    if root is None and (source == "pocket" or is_data) and shipped.is_file():
+        return str(shipped)
+    # A result of `restorable` is asked for without the suffix that its file has.
+    if root and ((root / relative).exists() or (root / f"{relative}.dlfb").exists()):
         return str(root / relative)
+    if is_data and relative.name in _PACKAGE_ONLY:
+        return str(shipped)
     own = cache_dir() / "results" / source / relative
     try:
         own.parent.mkdir(parents=True, exist_ok=True)
@@ -98,22 +101,36 @@ def assets(subpath: str | os.PathLike) -> str:
     return str(own)
 
 
-def checkpoint(name: str) -> str:
-    """Return what ``from_pretrained`` should be given: a folder, or a name on the hub.
+def _source() -> tuple[str, Path | None]:
+    """Return a name for the folder of results, and the folder of files (None: the package's)."""
+    if override := os.environ.get("DLFB_ASSETS"):
+        root = expanded(override).resolve()
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f"DLFB_ASSETS={override!r} is not a folder. It must hold 'proteins/datasets/...'."
+            )
+        # The hash tells folders of one name apart.
+        return f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}", root
+    if edition() == "full" and all((provisioned_dir() / _DATASETS / f).is_file() for f in _CAFA):
+        return "provisioned", provisioned_dir()
+    return edition(), None
 
-    `name` is one on the Hugging Face hub, the small model's own, `POCKET_MODEL`, or a folder that
-    holds a checkpoint. Where the small model answers for an ESM2, a printed line says so. What
-    the pocket edition has no answer for is a ValueError, what is not there a FileNotFoundError.
+
+def checkpoint(name: str) -> str:
+    """Return a folder, or a name on the hub, to load a model from with ``from_pretrained``.
+
+    `name` is one on the Hugging Face hub, `POCKET_MODEL`, or a folder that holds a checkpoint. A
+    printed line says so where the small model answers for an ESM2 model. A name without an answer
+    is a ValueError in the pocket edition, else a FileNotFoundError.
     """
-    name = os.fspath(name)
+    name, source = os.fspath(name), _checkpoint_source()
     if checkpoint_name(name) == POCKET_MODEL:
         if _ESM2.fullmatch(name):
             print(f"{name}: {POCKET_MODEL} answers, the small model that comes with dlfb.")
         return str(_SHIPPED / "model")
-    source, folders = _checkpoint_source(), [Path(name)]
+    folders = [Path(name)]
     if source not in ("pocket", "hub"):
-        root = expanded(source)
-        folders += [root / name, root / name.rsplit("/", 1)[-1]]
+        folders += [expanded(source) / name, expanded(source) / name.rsplit("/", 1)[-1]]
     for folder in folders:
         if (folder / "config.json").is_file():
             return str(folder.absolute())
@@ -121,8 +138,8 @@ def checkpoint(name: str) -> str:
         return name
     if source == "pocket":
         raise ValueError(
-            f"{name!r} is no ESM2 model, nor a folder that holds a checkpoint. The pocket edition "
-            f"has one language model, {POCKET_MODEL}; it answers for ESM2's names on the hub too."
+            f"{name!r} is not an ESM2 model, nor a folder that holds a checkpoint. The pocket "
+            f"edition has one language model, {POCKET_MODEL}, which also answers for ESM2's names."
         )
     raise FileNotFoundError(
         f"There is no checkpoint {name!r} under DLFB_CHECKPOINTS={source!r}: no {folder} with "
@@ -131,7 +148,7 @@ def checkpoint(name: str) -> str:
 
 
 def checkpoint_name(name: str) -> str:
-    """Return the true name of the model that answers to `name`, as stores and figures carry it."""
+    """Return the true name of the model that answers to `name`, as stores and figures have it."""
     name = os.fspath(name)
     small = _ESM2.fullmatch(name) and _checkpoint_source() == "pocket"
     return POCKET_MODEL if small or name == str(_SHIPPED / "model") else name
@@ -139,24 +156,3 @@ def checkpoint_name(name: str) -> str:
 
 def _checkpoint_source() -> str:
     return os.environ.get("DLFB_CHECKPOINTS") or {"pocket": "pocket", "full": "hub"}[edition()]
-
-
-def _source() -> tuple[str, Path]:
-    """Return where the files come from: a name for the folder of their results, and the folder."""
-    if override := os.environ.get("DLFB_ASSETS"):
-        root = expanded(override).resolve()
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f"DLFB_ASSETS={override!r} is not a folder. It must hold 'proteins/datasets/...'."
-            )
-        # The folder's name for people, its full path's hash to keep two apart.
-        return f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}", root
-    if edition() == "full" and all((provisioned_dir() / _DATASETS / f).is_file() for f in _CAFA):
-        return "provisioned", provisioned_dir()
-    return edition(), _SHIPPED
-
-
-def _known(name: str, where: str) -> str:
-    if name not in EDITIONS:
-        raise ValueError(f"{where}: there is no edition {name!r}; choose 'pocket' or 'full'.")
-    return name

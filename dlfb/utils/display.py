@@ -20,9 +20,9 @@ from typing import Any
 def display(thing: Any) -> None:
     """Show the source code of a function or class, and anything else as usual.
 
-    Source is highlighted in a notebook, text elsewhere; of what is wrapped (by ``jax.jit``,
-    ``functools.partial`` or ``restorable``) it is what was written. Each entry of a list is
-    shown by itself.
+    Source code is highlighted in a notebook and plain text elsewhere. For a wrapped function (by
+    ``jax.jit``, ``functools.partial`` or ``restorable``) it is that of the function inside. The
+    entries of a list are shown one by one.
     """
     if isinstance(thing, list):
         for entry in thing:
@@ -39,19 +39,35 @@ def display(thing: Any) -> None:
         print(source, end="")
 
 
-def show(figure, names: Sequence[str]) -> None:
-    """Show a figure whose points say their names when a pointer rests on them, and close it.
+def _source_of(thing: Any) -> str | None:
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    try:
+        # A method is indented.
+        return textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))
+    except (OSError, TypeError):  # not code; or built in, or typed into plain Python
+        return None
 
-    In a notebook it is one output: a drawing that a browser shows without any script, and beside
-    it a picture for where only pictures are shown.
+
+def _ipython():
+    """Return IPython where it runs, without importing it: plain Python remains fast."""
+    ipython = sys.modules.get("IPython")
+    return ipython if ipython is not None and ipython.get_ipython() is not None else None
+
+
+def show(figure, names: Sequence[str]) -> None:
+    """Show a figure whose points tell their names under the pointer, and close it.
+
+    In a notebook the output is a drawing that needs no script, and a picture for viewers that show
+    pictures only. Plain Python shows the figure without names.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     names : sequence of str
-        A name for each point of the figure's scatter plots, in the order in which they were
-        drawn; or, where all scatter plots are of the same things, a name for each thing. It is a
-        ValueError if there are more or fewer.
+        One name for each point of the figure's scatter plots, in the order in which they were
+        drawn. If all scatter plots are of the same things, one name for each thing is enough. Any
+        other number of names is a ValueError.
     """
     from matplotlib import pyplot as plt
 
@@ -99,13 +115,12 @@ def _named_points(figure, names: list[str]) -> list[tuple[str, float, float]]:
         for plot in plots
         for place in plot.get_offset_transform().transform(plot.get_offsets().filled(float("nan")))
     ]
-    return [
-        (str(name), x, y) for name, (x, y) in zip(names, places, strict=True) if isfinite(x + y)
-    ]
+    named = zip(names, places, strict=True)
+    return [(str(name), x, y) for name, (x, y) in named if isfinite(x + y)]
 
 
 def print_short_dict(mapping: Mapping, max_entries: int = 10) -> None:
-    """Print a dictionary on a line per entry, leaving out the middle of a long one.
+    """Print a dictionary, one line per entry, without the middle of a long one.
 
     At most `max_entries` are printed, each cut at about 70 characters.
 
@@ -122,7 +137,10 @@ def print_short_dict(mapping: Mapping, max_entries: int = 10) -> None:
     if max_entries < 1:
         raise ValueError(f"print_short_dict: max_entries must be 1 or more, not {max_entries}.")
     total = len(mapping)
-    lines = [f"  {key!r}: {_shortened(value)}," for key, value in mapping.items()]
+    lines = []
+    for key, value in mapping.items():
+        text = repr(value).replace("\n", " ")  # of an array
+        lines.append(f"  {key!r}: {text if len(text) <= 70 else text[:67] + '...'},")
     if total > max_entries:
         head = (max_entries + 1) // 2
         hidden = slice(head, total - max_entries + head)
@@ -134,36 +152,11 @@ def print_short_dict(mapping: Mapping, max_entries: int = 10) -> None:
 def progress(iterable: Iterable | None = None, *, total=None, desc=None, unit: str = "it"):
     """Return tqdm's progress bar, to iterate over or to use as a context manager.
 
-    It is a widget in a notebook that has ipywidgets, text on stderr elsewhere, and silent where
-    the environment variable ``DLFB_PROGRESS`` is ``0``.
+    It is a widget in a notebook that has ipywidgets, and text on stderr elsewhere. The environment
+    variable ``DLFB_PROGRESS=0`` switches it off.
     """
-    silent = os.environ.get("DLFB_PROGRESS") == "0"
+    silent, scale = os.environ.get("DLFB_PROGRESS") == "0", unit != "it"
     with warnings.catch_warnings():
-        # tqdm.auto complains once where ipywidgets is missing, then works all the same.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # tqdm complains where ipywidgets is missing, and works
         from tqdm.auto import tqdm
-    scale = unit != "it"
     return tqdm(iterable, total=total, desc=desc, unit=unit, disable=silent, unit_scale=scale)
-
-
-def _ipython():
-    """Return IPython where it runs; it isn't imported elsewhere, so that plain Python is fast."""
-    ipython = sys.modules.get("IPython")
-    return ipython if ipython is not None and ipython.get_ipython() is not None else None
-
-
-def _source_of(thing: Any) -> str | None:
-    """Return the source code of what is code, None for anything else."""
-    while isinstance(thing, functools.partial):
-        thing = thing.func
-    if callable(thing):
-        thing = inspect.unwrap(thing)
-    try:
-        return textwrap.dedent(inspect.getsource(thing))  # a method is indented
-    except (OSError, TypeError):  # no code; or built in, or typed into plain Python
-        return None
-
-
-def _shortened(value: Any, width: int = 70) -> str:
-    text = repr(value).replace("\n", " ")  # of an array
-    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -1,8 +1,8 @@
 """Figures of how a model learns and of how good it is (notebooks 07 and 08).
 
-The functions know frames and numbers only. Each returns a figure, six inches wide so that its
-text stays readable on a phone, in Okabe and Ito's colours, which colour-blind readers can tell
-apart. Shapes and line styles differ as well, so that nothing is said by colour alone.
+Each function returns a figure. It is six inches wide, so that its text is readable on a phone. Its
+colours are Okabe and Ito's, which colour-blind readers can tell apart, and markers or line styles
+differ as well.
 """
 
 import textwrap
@@ -16,10 +16,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-#: A colour for each split, the same in every figure.
+#: The colour of each split, the same in every figure.
 DEFAULT_SPLIT_COLORS = {"train": "#0072B2", "valid": "#D55E00", "test": "#009E73"}
 
-# The model first, in the colour of the validation set; its rivals in none that is a split's.
+# The model comes first, in the colour of the validation set. No other colour is that of a split.
 _SERIES = ("#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#999999", "#000000")
 _MARKERS = "osD^vP"
 _WIDTH = 6.0
@@ -31,11 +31,11 @@ def plot_history(
     labels: Mapping[str, str] | None = None,
     best: str | None = None,
 ) -> Figure:
-    """Draw the loss of each split and, panel by panel, other metrics over the steps.
+    """Draw the loss and other metrics over the training steps, one panel each.
 
-    `history` has for each split its evaluations, dicts of ``step``, ``loss`` and metrics. `names`
-    are the metrics to draw beside the loss (by default all), `labels` what to write for a name. A
-    line marks the step at which ``"valid"`` has its highest value of the metric `best`.
+    `history` has the evaluations of each split: dicts of ``step``, ``loss`` and metrics. `names`
+    are the metrics to draw in addition to the loss (by default all), `labels` the titles of their
+    panels. A line marks the step with the highest value of the metric `best` for ``"valid"``.
     """
     frames = [pd.DataFrame(entries).assign(split=split) for split, entries in history.items()]
     table = pd.concat(frames, ignore_index=True)
@@ -78,11 +78,11 @@ def plot_heat_maps(
     max_rows: int = 150,
     max_columns: int = 60,
 ) -> Figure:
-    """Draw the true matrix and the predicted one side by side, in one order and one colour scale.
+    """Draw the true and the predicted matrix side by side, in one order and one colour scale.
 
-    `targets` and `probs` are matrices (N, T), truth as 0/1 and scores from 0 to 1. So many are
-    drawn as can still be seen: the `max_columns` most frequent columns, in that order, and
-    `max_rows` rows taken evenly, those with the same most frequent columns together.
+    `targets` (N, T) has 0 and 1, `probs` (N, T) scores from 0 to 1. Only as much is drawn as is
+    visible: the `max_columns` most frequent columns, in that order, and `max_rows` evenly spaced
+    rows, sorted by their most frequent columns.
     """
     targets, probs = np.asarray(targets), np.asarray(probs)
     columns = np.argsort(-targets.sum(axis=0), kind="stable")[:max_columns]
@@ -106,16 +106,16 @@ def plot_heat_maps(
 def plot_trend(
     x, y, xlabel: str, ylabel: str, bins: int = 6, reference=None, reference_label: str = "chance"
 ) -> Figure:
-    """Draw one quantity against another on a logarithmic scale, with the trend by bins.
+    """Draw one quantity against another on a logarithmic scale, with medians as the trend.
 
-    Of points `x`, `y` (N,), those with NaN or with `x` not above 0 can't be drawn. The trend is
-    the median of `y` in `bins` bins of about as many points each. `reference` (N,) is the value
-    of `y` to compare each point with, drawn as a line.
+    Points `x`, `y` (N,) with NaN or with `x` not above 0 can't be drawn. The trend is the median of
+    `y` in `bins` bins with about equally many points. `reference` (N,) is the value of `y` to
+    compare each point with; it is drawn as a line.
     """
     columns = {"x": x, "y": y} | ({} if reference is None else {"reference": reference})
     table = pd.DataFrame({name: np.asarray(values, float) for name, values in columns.items()})
     figure, ax = plt.subplots(figsize=(_WIDTH, 4.2), layout="constrained")
-    # All points in the order given, so that names can be given in that order, too.
+    # All points, in the given order, so that a name can be given for each.
     ax.scatter(table["x"], table["y"], s=22, color=_SERIES[0], alpha=0.5, linewidths=0)
     table = table[(table["x"] > 0) & table["y"].notna()].sort_values("x", kind="stable")
     medians = table.groupby(pd.qcut(table["x"], bins, duplicates="drop"), observed=True).median()
@@ -134,23 +134,23 @@ def plot_trend(
 
 
 def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) -> Figure:
-    """Draw one row of points for each row of a table, its name above it.
+    """Draw one row of points for each row of a table, with the row's name above it.
 
-    The table has the things compared as its index, and a column for each method, the one that
-    matters first. NaN draws no point. `title` is a sentence that says what to see.
+    The index names the things compared. There is one column for each method; the first is
+    emphasized. NaN is not drawn. `title` is a sentence that says what to see.
     """
     n = len(table)
     figure, ax = plt.subplots(figsize=(_WIDTH, 1.4 + 0.44 * n), layout="constrained")
     place = np.arange(n)
     ax.hlines(place, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
-    # Points of one value would hide each other: each method is drawn a little lower.
+    # Equal values would hide each other, so each method is drawn a little lower.
     for i, method in enumerate(table.columns):
         ax.scatter(
             table[method], place + 0.11 * max(0, i - 1), s=80 if i == 0 else 40, label=method,
             color=_SERIES[i % len(_SERIES)], marker=_MARKERS[i % len(_MARKERS)],
             zorder=3 if i == 0 else 2, edgecolors="white", linewidths=0.6,
         )  # fmt: skip
-    # Beside the plot, long names would leave no room for it on a phone.
+    # Next to the plot, long names would leave no room for it on a phone.
     for row, name in enumerate(table.index):
         short = textwrap.shorten(str(name), 72, placeholder=" ...")
         ax.text(0, row - 0.33, short, va="center", transform=ax.get_yaxis_transform(), fontsize=10)

@@ -1,16 +1,13 @@
 """The figures: every point is drawn, labels are there and do not cover each other."""
 
-import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import pytest  # noqa: E402
-from matplotlib.colors import to_hex  # noqa: E402
-
-from dlfb.utils.metric_plots import (  # noqa: E402
+from dlfb.utils.metric_plots import (
     DEFAULT_SPLIT_COLORS,
     plot_comparison,
     plot_heat_maps,
@@ -29,39 +26,30 @@ HISTORY = {
 
 @pytest.fixture(autouse=True)
 def close_figures():
-    before = dict(matplotlib.rcParams)
+    before = dict(plt.rcParams)
     yield
     plt.close("all")
-    assert dict(matplotlib.rcParams) == before
+    assert dict(plt.rcParams) == before
 
 
-def boxes_of_text(figure):
-    """Where each text is drawn; labels of ticks outside the axes exist but are not drawn."""
+def assert_readable(figure):
+    """No text is smaller than 9 points, cut off, or over another text."""
     figure.canvas.draw()
-    undrawn = set()
+    size = figure.get_size_inches() * figure.dpi
+    assert figure.get_size_inches()[0] <= 6
+    undrawn = set()  # labels of ticks outside the axes exist but are not drawn
     for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
         low, high = sorted(axis.get_view_interval())
         for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
             if not low <= tick.get_loc() <= high:
                 undrawn |= {tick.label1, tick.label2}
-    texts = set(figure.findobj(matplotlib.text.Text)) - undrawn
-    return {t: t.get_window_extent() for t in texts if t.get_visible() and t.get_text().strip()}
-
-
-def assert_readable(figure):
-    """No text smaller than 9 points, cut off, or over another text."""
-    boxes = boxes_of_text(figure)
-    size = figure.get_size_inches() * figure.dpi
-    assert figure.get_size_inches()[0] <= 6
-    for text, box in boxes.items():
-        where = f"{text.get_text()!r} at {box}"
-        assert text.get_fontsize() >= 9, where
-        assert box.x0 >= -1 and box.y0 >= -1, where
-        assert box.x1 <= size[0] + 1 and box.y1 <= size[1] + 1, where
-    items = list(boxes.items())
-    for i, (one, box) in enumerate(items):
-        for other, other_box in items[i + 1 :]:
-            assert not box.overlaps(other_box), f"{one.get_text()!r} over {other.get_text()!r}"
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    boxes = [(text, text.get_window_extent()) for text in set(texts) - undrawn]
+    for i, (text, box) in enumerate(boxes):
+        assert text.get_fontsize() >= 9, text
+        assert (box.min >= -1).all() and (box.max <= size + 1).all(), text
+        for other, other_box in boxes[:i]:
+            assert not box.overlaps(other_box), f"{text} over {other}"
 
 
 def drawn_lines(ax):
