@@ -69,7 +69,7 @@ def test_by_default_the_full_edition_finds_them(server, tmp_path, monkeypatch):
 @pytest.mark.parametrize("fault", [
     {"status": 503}, {"cut": 3}, {"announce": 7},
 ])  # fmt: skip
-def test_passing_failures_are_passed_over(server, tmp_path, fault):
+def test_temporary_failures_are_retried(server, tmp_path, fault):
     server.faults[TERMS] = [fault]
     server.faults["/urls.txt"] = [{"status": 503}]
     assert run(server, tmp_path) == 0
@@ -80,7 +80,7 @@ def test_passing_failures_are_passed_over(server, tmp_path, fault):
 @pytest.mark.parametrize("fault", [
     {"status": 404}, {"cut": 3}, {"html": "text/html"}, {"html": "text/plain"},
 ])  # fmt: skip
-def test_a_lasting_failure_is_told_and_changes_nothing(server, tmp_path, capsys, path, fault):
+def test_a_lasting_failure_is_reported_and_changes_nothing(server, tmp_path, capsys, path, fault):
     assert run(server, tmp_path) == 0
     newer = {name: data + b"\n! newer" for name, data in FILES.items()}
     publish(server, newer)
@@ -121,7 +121,7 @@ def test_a_place_that_can_t_be_written_is_a_sentence(server, tmp_path, capsys):
     "many proteins/datasets/a", "5", "5 ../../etc/passwd", "5 /etc/passwd", "5 proteins/../../a",
     r"5 proteins\datasets\a", "5 C:/proteins/datasets/a", "<html>", "-5 proteins/datasets/a",
 ])  # fmt: skip
-def test_a_listing_that_is_none_is_refused_with_its_line(line):
+def test_a_bad_line_of_the_listing_is_refused_with_its_number(line):
     with pytest.raises(ValueError, match="urls.txt, line 3"):
         read_listing(f"3 proteins/datasets/fine\n\n{line}\n", "proteins")
 

@@ -54,7 +54,7 @@ def provisioned_dir() -> Path:
 
 
 def expanded(path: str | os.PathLike | None) -> Path:
-    """Return a path (None: the system's cache) without ``~``; an error if it has no meaning."""
+    """Return a path with ``~`` replaced (None: the system's cache); an error without a home."""
     try:
         return Path(path or platformdirs.user_cache_dir("dlfb", False)).expanduser()
     except RuntimeError as error:
@@ -67,9 +67,9 @@ def expanded(path: str | os.PathLike | None) -> Path:
 def assets(subpath: str | os.PathLike) -> str:
     """Return the absolute path of a file of the chapter, such as ``"proteins/models/mlp"``.
 
-    A file that the edition has is returned from there. Any other path is in the cache, for a result
-    of the reader's own; its folder is made. The files of ``proteins/datasets`` come from one place:
-    in the full edition from what ``dlfb-provision`` fetched, else from the package.
+    If the edition has the file, this is its path there. Otherwise the path is in the cache, for a
+    result of the reader's own, and its folder is made. The files of ``proteins/datasets`` come from
+    one place: what ``dlfb-provision`` downloaded for the full edition, or else the package.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def checkpoint(name: str) -> str:
 
 
 def checkpoint_name(name: str) -> str:
-    """Return the true name of the model that answers to `name`, as stores and figures have it."""
+    """Return the true name of the model that answers for `name`, for stores and figures."""
     name = os.fspath(name)
     small = _ESM2.fullmatch(name) and _checkpoint_source() == "pocket"
     return POCKET_MODEL if small or name == str(_SHIPPED / "model") else name

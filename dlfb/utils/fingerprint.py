@@ -138,7 +138,7 @@ def _parts_of_data(value: Any) -> dict[str, Any]:
     if isinstance(value, PurePath):
         return {"": value.as_posix()}
     scalar = pandas and pandas.api.types.is_scalar(value)  # a missing value, an interval
-    if scalar or isinstance(value, (np.dtype, *((torch.dtype, torch.device) if torch else ()))):
+    if scalar or type(value).__module__ in ("numpy.dtypes", "torch"):  # torch.float16, a device
         return {"": repr(value)}
     return {}
 
@@ -227,6 +227,11 @@ def _text(module: str) -> str:
     file = getattr(sys.modules.get(module), "__file__", None) or ""
     if module == "__main__" or not file.endswith(".py") or not os.path.isfile(file):
         return ""
+    return _digest_of_file(file, os.stat(file).st_mtime_ns)
+
+
+@functools.cache
+def _digest_of_file(file: str, _: int) -> str:
     return digest(Path(file).read_bytes())
 
 

@@ -82,13 +82,17 @@ def test_assets_are_read_from_the_given_folder_and_written_to_the_cache(monkeypa
     places = set()
     for name in ("one", "two"):
         root = tmp_path / name / "data"
-        (root / "proteins/models").mkdir(parents=True)
-        (root / "proteins/table.tsv").write_text("x")
-        (root / "proteins/models/kept.dlfb").write_text("x")
+        for file in ("models/kept.dlfb", "table.tsv", "datasets/clusters.tsv.zip"):
+            (root / "proteins" / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / "proteins" / file).write_text("x")
         monkeypatch.setenv("DLFB_ASSETS", str(root))
-        assert context.assets("proteins/table.tsv") == str(root / "proteins/table.tsv")
-        assert context.assets("proteins/models/kept") == str(root / "proteins/models/kept")
+        for there in ("table.tsv", "models/kept", "datasets/clusters.tsv.zip"):
+            assert context.assets(f"proteins/{there}") == str(root / "proteins" / there)
         assert not Path(context.assets("proteins/datasets/go-basic.obo")).exists()
+        # What only the package has is there too.
+        for only in ("electronic_terms.tsv.zip", "train_terms_direct.tsv.zip"):
+            shipped = context.assets(f"proteins/datasets/{only}")
+            assert "pocket" in shipped and os.path.isfile(shipped)
         places.add(context.assets("proteins/models/mlp"))
     assert len(places) == 2 and all(place.startswith(str(tmp_path / "cache")) for place in places)
     monkeypatch.setenv("DLFB_ASSETS", str(tmp_path / "nowhere"))
@@ -117,22 +121,20 @@ def test_no_other_name_is_answered_by_the_small_model(name):
 
 
 def test_checkpoints_come_from_where_they_are_said_to(monkeypatch, tmp_path):
+    folder = tmp_path / "esm2_t6_8M_UR50D"
+    monkeypatch.setenv("DLFB_CHECKPOINTS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="DLFB_CHECKPOINTS"):
+        context.checkpoint(NAME)
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert context.checkpoint(NAME) == str(folder) and context.checkpoint_name(NAME) == NAME
+    monkeypatch.delenv("DLFB_CHECKPOINTS")
+    assert context.checkpoint(str(folder)) == str(folder)  # a folder of the reader's own
     context.use_edition("full")
     assert context.checkpoint(NAME) == context.checkpoint_name(NAME) == NAME
     assert context.checkpoint(context.POCKET_MODEL).endswith("model")
     monkeypatch.setenv("DLFB_CHECKPOINTS", "pocket")
     assert context.checkpoint(NAME).endswith("model")
-    monkeypatch.setenv("DLFB_CHECKPOINTS", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="DLFB_CHECKPOINTS"):
-        context.checkpoint(NAME)
-    folder = tmp_path / "esm2_t6_8M_UR50D"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    assert context.checkpoint(NAME) == str(folder)
-    assert context.checkpoint_name(NAME) == NAME
-    monkeypatch.delenv("DLFB_CHECKPOINTS")
-    context.use_edition("pocket")
-    assert context.checkpoint(str(folder)) == str(folder)  # a folder of the reader's own
 
 
 def test_a_user_without_a_home_is_told_what_to_do(monkeypatch):
@@ -165,14 +167,3 @@ def test_a_cache_that_can_not_be_written_to_is_a_warning(monkeypatch, number, tm
     assert path == str(tmp_path / "cache/results/pocket/proteins/models/mlp")
     assert Path(context.assets("proteins/datasets/go-basic.obo")).is_file()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_only_the_package_has_is_there_with_other_files_too(monkeypatch, tmp_path):
-    monkeypatch.setenv("DLFB_ASSETS", str(tmp_path))
-    for name in ("clusters.tsv.zip", "electronic_terms.tsv.zip", "train_terms_direct.tsv.zip"):
-        shipped = context.assets(f"proteins/datasets/{name}")
-        assert os.path.isfile(shipped) and "pocket" in shipped
-    own = tmp_path / "proteins/datasets/clusters.tsv.zip"
-    own.parent.mkdir(parents=True)
-    own.touch()
-    assert context.assets("proteins/datasets/clusters.tsv.zip") == str(own)

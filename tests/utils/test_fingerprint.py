@@ -6,6 +6,7 @@ import datetime
 import enum
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -227,13 +228,14 @@ METHOD = "class A:\n    def g(self, x): return x {} 1\n\ndef f(x): return A().g(
 def test_any_edit_of_a_function_s_file_is_noticed(edited, tmp_path, monkeypatch):
     def of(text, function="f"):
         file.write_text(text)
+        os.utime(file, ns=(next(times), next(times)))  # written within a tick of the clock
         spec = importlib.util.spec_from_file_location("a_module", file)
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, "a_module", module)
         spec.loader.exec_module(module)
         return fingerprint(getattr(module, function))
 
-    file = tmp_path / "a_module.py"
+    file, times = tmp_path / "a_module.py", itertools.count(10**18, 10**9)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     first = of(HELPED.format("", "+"))
     assert of(HELPED.format("", "+")) == first != of(edited)
