@@ -1,3 +1,5 @@
+"""One vector per protein: what it is, what it does not depend on, and what is refused."""
+
 import contextlib
 import copy
 import itertools
@@ -28,11 +30,30 @@ def tokenizer_and_model(tiny_checkpoints):
 
 
 @pytest.fixture
+def other_model(tokenizer_and_model):
+    """Return a copy of the model that a test may change."""
+    return copy.deepcopy(tokenizer_and_model[1])
+
+
+@pytest.fixture
 def embed(tokenizer_and_model):
-    tokenizer, model = tokenizer_and_model
-    return lambda sequences, **options: get_mean_embeddings(
-        sequences, tokenizer, model, "cpu", **options
-    )
+    def embed(sequences, model=tokenizer_and_model[1], device="cpu", **options):
+        return get_mean_embeddings(sequences, tokenizer_and_model[0], model, device, **options)
+
+    return embed
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Return a list that fills up with the batches that are computed."""
+    seen, sums = [], embeddings._sum_states
+
+    def spy(*args):
+        seen.append([piece for _, piece in args[-1]])
+        return sums(*args)
+
+    monkeypatch.setattr(embeddings, "_sum_states", spy)
+    return seen
 
 
 def proteins(lengths, seed=0):
@@ -49,57 +70,30 @@ def by_hand(tokenizer, model, sequence, positions=slice(1, -1)):
     """Return what transformers alone gives for one protein, tokenized by the tokenizer."""
     with torch.no_grad():
         states = model(**tokenizer(sequence, return_tensors="pt")).last_hidden_state
-    return states[0, positions].mean(0).numpy()
+    return states[0, positions].mean(0).numpy()[None]
 
 
 def test_a_vector_is_the_mean_over_the_residues(embed, tokenizer_and_model):
-    vectors = embed([INSULIN, "MALWM", "UOBZX"])
+    sequences = [INSULIN, "MALWM", "UOBZX"]
+    vectors = embed(sequences)
     assert vectors.shape == (3, 32) and vectors.dtype == np.float32
-    expected = [by_hand(*tokenizer_and_model, s) for s in (INSULIN, "MALWM", "UOBZX")]
-    assert distance(vectors, np.stack(expected)) < 1e-5
-
-
-def test_pooling_all_is_the_books_mean_of_a_protein_alone(embed, tokenizer_and_model):
+    expected = np.concatenate([by_hand(*tokenizer_and_model, s) for s in sequences])
+    assert distance(vectors, expected) < 1e-5
+    # The book's mean of a protein alone differs by far more than rounding.
     expected = by_hand(*tokenizer_and_model, INSULIN, slice(None))
-    assert distance(embed([INSULIN], pooling="all"), expected[None]) < 1e-5
-    # And it differs from the mean over residues by far more than rounding.
-    assert distance(embed([INSULIN]), expected[None]) > 1e-3
-
-
-def test_a_vector_does_not_depend_on_its_batch(embed):
-    sequences = proteins([3, 400, 3, 57, 58, 1, 120, 500])
-    alone = np.concatenate([embed([s]) for s in sequences])
-    for budget in (1, 100, 1000, 100_000):
-        assert distance(embed(sequences, token_budget=budget), alone) < 1e-5
+    assert distance(embed([INSULIN], pooling="all"), expected) < 1e-5
+    assert distance(embed([INSULIN]), expected) > 1e-3
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 7), max_size=12), st.integers(1, 200))
-def test_order_and_duplicates_change_nothing(embed, picks, budget):
+def test_batch_order_and_duplicates_change_nothing(embed, picks, budget):
     pool = proteins([4, 9, 9, 30, 31, 60, 61, 90])
     vectors = embed([pool[i] for i in picks], token_budget=budget)
-    assert vectors.shape == (len(picks), 32)
+    assert vectors.shape == (len(picks), 32) and vectors.dtype == np.float32
     if picks:
-        assert distance(vectors, embed(pool)[picks]) < 1e-5
-
-
-@pytest.mark.parametrize("names", [["insulin"], "insulin", "MA"])
-def test_each_sequence_needs_its_name(embed, names):
-    with pytest.raises(ValueError, match="a list with one name for each of 2"):
-        embed(["MALWM", "MAL"], names=names)
-
-
-@pytest.fixture
-def batches(monkeypatch):
-    """Return a list that fills up with the batches that are computed."""
-    seen, sums = [], embeddings._sum_states
-
-    def spy(*args):
-        seen.append([piece for _, piece in args[-1]])
-        return sums(*args)
-
-    monkeypatch.setattr(embeddings, "_sum_states", spy)
-    return seen
+        alone = np.concatenate([embed([pool[i]]) for i in picks])
+        assert distance(vectors, alone) < 1e-5
 
 
 def test_duplicates_are_computed_once(embed, batches):
@@ -122,69 +116,57 @@ def test_batches_are_cut_by_length_and_keep_to_the_budget(embed, batches, monkey
     assert [len(batch) for batch in batches] == [2, 3, 3]  # the first by the default budget
 
 
-def test_no_sequences_give_no_rows(embed):
-    vectors = embed([])
-    assert vectors.shape == (0, 32) and vectors.dtype == np.float32
-
-
-def test_any_iterable_will_do(embed):
-    expected = embed(["MALWM", "KR"])
-    np.testing.assert_array_equal(embed(iter(["MALWM", "KR"])), expected)
-    np.testing.assert_array_equal(embed(pd.Series(["MALWM", "KR"], index=[7, 9])), expected)
-
-
-def test_the_masked_models_body_is_used(embed, tiny_checkpoints, monkeypatch):
+def test_a_body_with_a_head_and_an_adapted_one_are_asked_themselves(
+    embed, tiny_checkpoints, tokenizer_and_model, other_model, monkeypatch
+):
     monkeypatch.setenv("DLFB_CHECKPOINTS", str(tiny_checkpoints))
-    tokenizer, masked = load_language_model(NAME, masked=True)
-    assert distance(get_mean_embeddings([INSULIN], tokenizer, masked, "cpu"), embed([INSULIN])) == 0
+    assert (
+        distance(embed([INSULIN], load_language_model(NAME, masked=True)[1]), embed([INSULIN])) == 0
+    )
+    other_model.encoder.layer[0].register_forward_hook(lambda module, args, out: out.roll(1, -1))
+    other_model.config.token_dropout = other_model.embeddings.token_dropout = False
+    expected = by_hand(tokenizer_and_model[0], other_model, INSULIN)
+    assert distance(embed([INSULIN], other_model), expected) < 1e-5
+    assert distance(embed([INSULIN]), expected) > 1e-3
 
 
-# --- longer than the window
+# Longer than the window
 
 
-def test_the_window_is_1022_residues(tokenizer_and_model):
+def test_windows_are_averaged_by_residues(embed, tokenizer_and_model):
     assert encoder_of(*tokenizer_and_model).window == 1022
-
-
-def test_windows_are_averaged_by_residues(embed):
     [protein] = proteins([2500])
     cuts = [0, 833, 1666, 2500]
     windows = [protein[a:b] for a, b in itertools.pairwise(cuts)]
-    weights = np.diff(cuts)
-    expected = (embed(windows) * weights[:, None]).sum(0) / 2500
-    for budget in (None, 10_000):  # a window a batch; all in one
-        assert distance(embed([protein], token_budget=budget), expected[None]) < 1e-5
-    weights = weights + 2
-    expected = (embed(windows, pooling="all") * weights[:, None]).sum(0) / weights.sum()
-    assert distance(embed([protein], pooling="all"), expected[None]) < 1e-5
+    for pooling, weights in {"residues": np.diff(cuts), "all": np.diff(cuts) + 2}.items():
+        expected = (embed(windows, pooling=pooling) * weights[:, None]).sum(0) / weights.sum()
+        for budget in (None, 10_000):  # one window per batch; all in one
+            vectors = embed([protein], pooling=pooling, token_budget=budget)
+            assert distance(vectors, expected[None]) < 1e-5
 
 
 def test_the_window_itself_is_not_cut(embed, tokenizer_and_model):
     [protein] = proteins([1023])
     whole = embed([protein[:-1]])
-    expected = by_hand(*tokenizer_and_model, protein[:-1])
-    assert distance(whole, expected[None]) < 1e-5
+    assert distance(whole, by_hand(*tokenizer_and_model, protein[:-1])) < 1e-5
     assert distance(embed([protein], long="truncate"), whole) < 1e-6
     assert distance(embed([protein]), whole) > 1e-4
-
-
-def test_too_long_is_an_error_on_request(embed):
     with pytest.raises(ValueError, match=r"titin: 1,023 residues .* window of 1,022"):
-        embed(["M" * 1022, "M" * 1023], names=["fits", "titin"], long="error")
+        embed([protein[:-1], protein], names=["fits", "titin"], long="error")
 
 
-# --- precision, threads, models
+# Precision, threads, and what is left as it was
 
 
 def test_fast_is_within_its_tolerance(embed):
     sequences = proteins([5, 80, 300, 1100])
     exact, fast = embed(sequences), embed(sequences, precision="fast")
-    assert 1e-5 < distance(fast, exact) < 2e-2  # it is another precision, and near
+    assert 1e-5 < distance(fast, exact) < 2e-2  # another precision, and near
     assert fast.dtype == np.float32
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_share_the_batches_and_keep_their_order(embed, batches, threads):
+def test_threads_share_the_batches_and_keep_their_order(embed, threads):
     sequences = proteins([40, 41, 3, 120])
     expected, before = embed(sequences), torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -209,14 +191,17 @@ def test_each_batch_has_one_thread_of_its_own(embed, monkeypatch):
     assert seen == {(1, True)}
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("2 GiB")])
-def test_where_memory_ends_the_way_out_is_named(embed, monkeypatch, error):
-    def full(*_):
-        raise error
-
-    monkeypatch.setattr(embeddings, "_sum_states", full)
-    with pytest.raises(MemoryError, match="memory of cpu. Use a token_budget smaller than 77,"):
-        embed(["MALWM"], token_budget=77)
+def test_the_model_is_left_as_it_was(embed, other_model):
+    before = {name: weight.clone() for name, weight in other_model.state_dict().items()}
+    states, layer = torch.randn(1, 7, 32), other_model.encoder.layer[1].intermediate
+    expected = layer(states)
+    with embeddings._at_work(other_model, torch.device("cpu")):
+        assert "forward" in vars(layer)  # a faster GELU, of the same values
+        torch.testing.assert_close(layer(states), expected, rtol=1e-6, atol=1e-6)
+    embed(["MALWM"], other_model.train())
+    assert other_model.training and "forward" not in vars(layer)
+    assert all(torch.equal(before[name], w) for name, w in other_model.state_dict().items())
+    assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
 
 
 def test_the_bar_has_a_total_and_counts_residues(embed, monkeypatch):
@@ -239,95 +224,61 @@ def test_the_bar_has_a_total_and_counts_residues(embed, monkeypatch):
     assert len(bars) == 1
 
 
-def test_an_adapted_model_is_asked_itself(tokenizer_and_model):
-    tokenizer, model = tokenizer_and_model
-    adapted = copy.deepcopy(model)
-    adapted.encoder.layer[0].register_forward_hook(lambda module, args, out: out.roll(1, -1))
-    expected = by_hand(tokenizer, adapted, INSULIN)[None]
-    assert distance(get_mean_embeddings([INSULIN], tokenizer, adapted, "cpu"), expected) < 1e-5
-    assert distance(get_mean_embeddings([INSULIN], tokenizer, model, "cpu"), expected) > 1e-3
+# What is refused
 
 
-def test_without_token_dropout_nothing_is_scaled(tokenizer_and_model):
-    tokenizer, model = tokenizer_and_model
-    other = copy.deepcopy(model)
-    other.config.token_dropout = other.embeddings.token_dropout = False
-    expected = by_hand(tokenizer, other, INSULIN)[None]
-    assert distance(get_mean_embeddings([INSULIN], tokenizer, other, "cpu"), expected) < 1e-5
-    assert distance(get_mean_embeddings([INSULIN], tokenizer, model, "cpu"), expected) > 1e-3
+TABLE = pd.DataFrame({"EntryID": ["P1"], "Sequence": ["MALWM"], "Length": [5]})
 
 
-# --- errors, and what is left as it was
+@pytest.mark.parametrize(
+    ("sequences", "options", "message"),
+    [
+        (["MALWM", "MAJ"], {}, r"sequences\[1\].*'J' at position 3"),
+        (["M1"], {"names": ["P01308"]}, "P01308.*'1' at position 2"),
+        ([" "], {}, r"sequences\[0\].*empty"),
+        (["MAL", "MA"], {"names": ["insulin"]}, "a list with one name for each of 2"),
+        (["MAL", "MA"], {"names": "MA"}, "a list with one name for each of 2"),
+        (["M"], {"pooling": "max"}, "no pooling='max'; choose one of residues, all"),
+        (["M"], {"precision": 16}, "no precision=16; choose one of"),
+        (["M"], {"long": None}, "no long=None; choose one of"),
+        *((["M"], {k: n}, f"{k}={n} should be a whole number, 1 or more")
+          for k in ("batch_size", "token_budget") for n in (0, -1, 1.5, True)),
+        *((["M"], {"device": d}, f"no device '{d}'") for d in ("gpu", "cuda:99", "")),
+        *((wrong, {}, r"Pass a list of sequences.*table\['Sequence'\]")
+          for wrong in ("MALWM", TABLE, TABLE[["Sequence"]], TABLE.iloc[0], TABLE.columns, 5,
+                        {"MAL": "MALWM"}, {"MALWM"}, {"MAL": 1}.keys())),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_a_sentence(embed, sequences, options, message):
+    with pytest.raises(ValueError, match=message):
+        embed(sequences, **options)
 
 
-def test_a_bad_letter_is_named_with_record_and_position(embed):
-    with pytest.raises(ValueError, match=r"sequences\[1\].*'J' at position 3"):
-        embed(["MALWM", "MAJ"])
-    with pytest.raises(ValueError, match=r"P01308.*'1' at position 2"):
-        embed(["M1"], names=["P01308"])
-    with pytest.raises(ValueError, match=r"sequences\[0\].*empty"):
-        embed([" "])
+def test_any_list_and_an_unknown_option(embed):
+    expected = embed(["MALWM", "KR"])
+    for sequences in (iter(["MALWM", "KR"]), pd.Series(["MALWM", "KR"], index=[7, 9])):
+        np.testing.assert_array_equal(embed(sequences), expected)
+    assert embed([]).shape == (0, 32)
+    with pytest.raises(TypeError, match="poling"):
+        embed(["MALWM"], poling="all")
 
 
-@pytest.mark.parametrize("option", ["pooling", "precision", "long"])
-def test_an_unknown_option_is_an_error_that_names_the_others(embed, option):
-    with pytest.raises(ValueError, match=f"no {option}='best'; choose one of"):
-        embed(["MALWM"], **{option: "best"})
-
-
-def test_a_single_text_is_not_taken_for_a_list(embed):
-    with pytest.raises(ValueError, match="is a str. Pass a list"):
-        embed("MALWM")
-
-
-def test_what_would_give_its_labels_is_refused(embed):
-    table = pd.DataFrame({"EntryID": ["P1"], "Sequence": ["MALWM"], "Length": [5]})
-    labelled = [table, table[["Sequence"]], {"MAL": "MALWM"}, {"MALWM"}, {"MAL": 1}.keys()]
-    for sequences in [*labelled, 5]:
-        with pytest.raises(ValueError, match=r"Pass a list of sequences.*table\['Sequence'\]"):
-            embed(sequences)
-    assert embed(table["Sequence"]).shape == embed(table.to_numpy()[:, 1]).shape == (1, 32)
-
-
-def test_a_model_in_half_precision_is_refused(tokenizer_and_model):
-    tokenizer, model = tokenizer_and_model
-    with pytest.raises(ValueError, match=r"torch\.float16.*precision='fast'"):
-        get_mean_embeddings(["MALWM"], tokenizer, copy.deepcopy(model).half(), "cpu")
-
-
-def test_a_damaged_model_is_an_error(tokenizer_and_model):
-    tokenizer, model = tokenizer_and_model
-    broken = copy.deepcopy(model)
+def test_a_model_that_can_t_be_used_is_a_sentence(embed, tokenizer_and_model, other_model):
+    with pytest.raises(ValueError, match="tokenizer comes first.*here they are EsmModel and Esm"):
+        get_mean_embeddings(["M"], *reversed(tokenizer_and_model))
     with torch.no_grad():
-        broken.encoder.emb_layer_norm_after.weight[0] = float("nan")
+        other_model.encoder.emb_layer_norm_after.weight[0] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
-        get_mean_embeddings(["MALWM"], tokenizer, broken, "cpu")
+        embed(["MALWM"], other_model)
+    with pytest.raises(ValueError, match=r"torch\.float16.*precision='fast'"):
+        embed(["MALWM"], other_model.half())
 
 
-def test_the_models_mode_and_weights_are_left_as_they_were(embed, tokenizer_and_model):
-    tokenizer, model = tokenizer_and_model
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    model.train()
-    try:
-        embed(["MALWM"])
-        assert model.training
-    finally:
-        model.eval()
-    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
-    assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("2 GiB")])
+def test_where_memory_ends_the_way_out_is_named(embed, monkeypatch, error):
+    def full(*_):
+        raise error
 
-
-def test_the_gelu_is_the_models_own_and_is_put_back(tokenizer_and_model):
-    model = tokenizer_and_model[1]
-    states, layer = torch.randn(1, 7, 32), model.encoder.layer[1].intermediate
-    expected = layer(states)
-    with embeddings._at_work(model, torch.device("cpu")):
-        assert "forward" in vars(layer)
-        torch.testing.assert_close(layer(states), expected, rtol=1e-6, atol=1e-6)
-    assert torch.equal(layer(states), expected) and "forward" not in vars(layer)
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
-def test_a_device_that_is_not_here_is_a_sentence(tokenizer_and_model, device):
-    with pytest.raises(ValueError, match=f"This machine has no device '{device}'"):
-        get_mean_embeddings(["M"], *tokenizer_and_model, device)
+    monkeypatch.setattr(embeddings, "_sum_states", full)
+    with pytest.raises(MemoryError, match="memory of cpu. Use a token_budget smaller than 77,"):
+        embed(["MALWM"], token_budget=77)

@@ -69,10 +69,13 @@ def shipped(monkeypatch):
     monkeypatch.delattr(requests, "get")
 
 
-@pytest.mark.parametrize("wrong", ["", "3I4", "3I400", "AI40", "../3", "3I4/", "３I40", None, 3140,
-                                   "pdb_3i40"])  # fmt: skip
-def test_what_is_no_id_is_refused_before_anything_is_asked(shipped, wrong):
-    with pytest.raises(ValueError, match="is no PDB id"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(w, "is no PDB id") for w in ("", "3I4", "AI40", "../3", "3I4/", "３I40", None, "pdb_3i40")]
+    + [(w, "only in mmCIF, which is not read") for w in ("pdb_10003i40", "PDB_0000AI40")],
+)
+def test_another_id_is_refused_before_anything_is_asked(shipped, wrong, message):
+    with pytest.raises(ValueError, match=message):
         fetch_protein_structure(wrong)
 
 
@@ -149,11 +152,6 @@ def test_the_full_edition_takes_the_entry_instead_of_a_model(
     assert len(archive.requests) == 1 and capsys.readouterr().out == ""
 
 
-def test_an_unknown_entry_is_a_sentence(archive):
-    with pytest.raises(FileNotFoundError, match="has no entry 9ABC in the PDB format.*mmCIF"):
-        fetch_protein_structure("9ABC")
-
-
 @pytest.mark.parametrize(("fault", "told"), [
     ({"status": 403}, "403"), ({"status": 503}, "503"), ({"cut": 5}, "gave no structure"),
     ({"html": "text/html"}, "Please log in"), ({"stall": 1}, "timed out"),
@@ -166,7 +164,9 @@ def test_a_failure_is_a_sentence_and_nothing_is_kept(archive, fault, told, tmp_p
     assert fetch_protein_structure("9XYZ") == PDB
 
 
-def test_without_network_the_way_out_is_named(archive, monkeypatch):
+def test_an_unknown_entry_and_no_network_are_sentences(archive, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="has no entry 9ABC in the PDB format.*mmCIF"):
+        fetch_protein_structure("9ABC")
     monkeypatch.setattr(structures, "RCSB", "http://127.0.0.1:9")
     with pytest.raises(ConnectionError, match="refused.*Connect to the network.*pocket"):
         fetch_protein_structure("9XYZ")
@@ -189,17 +189,12 @@ def test_chains_are_read():
 
 
 @pytest.mark.parametrize("text", [CIF, "# made by hand\n" + CIF, "\ufeff" + CIF, CIF.upper(),
-    "  " + CIF, "loop_ _atom_site.id\nATOM 1\n"])  # fmt: skip
-def test_mmcif_is_refused_in_a_sentence(text):
+    "  " + CIF, "loop_ _atom_site.id\nATOM 1\n", "", "<html>", None, b"ATOM", 3])  # fmt: skip
+def test_another_format_is_refused_in_a_sentence(text):
+    mmcif = isinstance(text, str) and "_atom_site" in text.lower()
+    message = "this is mmCIF, which is not read" if mmcif else "not a structure in the PDB format"
     for use in (read_chains, view_structure, plot_structure):
-        with pytest.raises(ValueError, match="this is mmCIF, which is not read. Give the file in"):
-            use(text)
-
-
-@pytest.mark.parametrize("text", ["", "<html>", None, b"ATOM      1", 3])
-def test_what_is_no_structure_is_refused_in_a_sentence(text):
-    for use in (read_chains, view_structure, plot_structure):
-        with pytest.raises(ValueError, match="this is not a structure"):
+        with pytest.raises(ValueError, match=message):
             use(text)
 
 
@@ -234,7 +229,7 @@ def test_helix_and_sheet_lines_of_another_form_are_passed_over(line):
     assert line not in view_structure(f"{line}\n{ONE}", color="secondary structure")._make_html()
 
 
-def test_what_cannot_be_drawn_is_a_sentence():
+def test_an_unknown_style_or_colouring_is_a_sentence():
     with pytest.raises(ValueError, match="no style 'ribbon'; choose cartoon"):
         view_structure(PDB, style="ribbon")
     for draw in (view_structure, plot_structure):
