@@ -64,7 +64,8 @@ class Loopback:
         faults = self.faults[path]
         fault = {} if not faults else faults[0] if faults[0].get("forever") else faults.pop(0)
         time.sleep(fault.get("stall", 0))
-        status, body, headers = 200, self.files.get(path), {"Content-Type": "binary/octet-stream"}
+        status, body = 200, self.files.get(path)
+        headers = {"Content-Type": "application/octet-stream"}
         if "status" in fault or body is None:
             status, body = fault.get("status", 404), b"nothing here"
         elif "html" in fault:
