@@ -1,9 +1,5 @@
 """What relatives tell: proteins of similar sequence, and their functions (notebook 09).
 
-Proteins of similar sequence mostly descend from one ancestor and often do the same.
-:func:`find_relatives` searches for them, :func:`transfer` passes their annotation on, and
-:func:`combine` joins it with what a network says.
-
 References
 ----------
 .. [1] Eddy. PLoS Computational Biology 7, e1002195 (2011). (HMMER, whose phmmer searches)
@@ -18,8 +14,9 @@ import pyhmmer
 from scipy.sparse import csr_array
 
 from dlfb.proteins.baselines import term_frequency
-from dlfb.proteins.metrics import floats
+from dlfb.proteins.metrics import checked_targets
 from dlfb.proteins.sequences import clean_sequence
+from dlfb.utils.checks import by_id, check_table, unique_ids
 
 HITS = {"query": "str", "target": "str", "bits": "float64", "e_value": "float64"}
 HITS["identity"] = "float64"
@@ -35,38 +32,32 @@ def find_relatives(
 
     Parameters
     ----------
-    queries, targets : mapping or Series
+    queries, targets : dict or Series
         From a protein's id to its sequence. A target with the query's own id is left out.
     e_value : float
-        Keep hits of at most this E-value: how many hits as good as this one chance alone would
-        bring from as many targets. So the same pair has a larger one among more targets.
+        The highest E-value of a hit: how many hits as good as this chance alone would bring. It
+        grows with the number of targets.
     cpus : int, optional
-        Threads; all cores if not given. The hits do not depend on it.
+        Threads; all cores if not given.
 
     Returns
     -------
     DataFrame
-        A row per hit, in the order of `queries`, the best first: ``query``, ``target``,
-        ``bits`` (the score of the whole sequence), ``e_value``, and ``identity``: of the columns
-        of the best domain's alignment, gaps included, the share with the same residue in both.
+        A row per hit, in the order of `queries`, the best first: ``query``, ``target``, ``bits``
+        (the score of the whole sequence), ``e_value``, and ``identity``: the share of columns with
+        the same residue in both, in the best domain's alignment, gaps included.
     """
-    for proteins in (queries, targets):
-        if not hasattr(proteins, "items") or hasattr(proteins, "columns"):
-            raise ValueError(
-                f"find_relatives: this is a {type(proteins).__name__}. Pass a dictionary from id "
-                'to sequence, or a column with ids as its index, such as table.set_index("EntryID")'
-                '["Sequence"].'
-            )
-    if not len(targets):
-        raise ValueError("find_relatives: there is no target to search among.")
-    query_ids, target_ids = list(queries.keys()), list(targets.keys())
+    queries = by_id(queries, "find_relatives(): queries")
+    targets = by_id(targets, "find_relatives(): targets")
+    if targets.empty:
+        raise ValueError("find_relatives(): there is no target to search among.")
     rows = []
     searches = pyhmmer.hmmer.phmmer(
         _digital(queries), _digital(targets), cpus=cpus or 0, E=e_value, incE=e_value
     )
-    for query, hits in zip(query_ids, searches, strict=True):
+    for query, hits in zip(queries.index, searches, strict=True):
         for hit in hits.reported:
-            target = target_ids[int(hit.name)]
+            target = targets.index[int(hit.name)]
             if target != query:
                 same = hit.best_domain.alignment.identity_sequence  # a letter where both agree
                 identity = sum(map(str.isalpha, same)) / len(same)
@@ -74,10 +65,21 @@ def find_relatives(
     return pd.DataFrame(rows, columns=list(HITS)).astype(HITS)
 
 
+def _digital(proteins: pd.Series) -> list:
+    """Return the sequences in HMMER's own form, named by their numbers."""
+    alphabet = pyhmmer.easel.Alphabet.amino()
+    return [
+        pyhmmer.easel.TextSequence(
+            name=str(number).encode(), sequence=clean_sequence(sequence, name=str(name))
+        ).digitize(alphabet)
+        for number, (name, sequence) in enumerate(proteins.items())
+    ]
+
+
 def transfer(
     hits: pd.DataFrame, train, queries, weight: str = "bits"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score each function of each query by the share of its relatives that have it.
+    """Score each function of each query by the weighted share of its relatives that have it.
 
     Parameters
     ----------
@@ -85,41 +87,33 @@ def transfer(
         Columns query, target and `weight`, from :func:`find_relatives` or from
         :func:`dlfb.proteins.neighbours.nearest_neighbours`.
     train : Split or DataFrame of shape (M, T)
-        Annotation of the targets: 0, 1, or NaN for unknown. A frame has their ids as index.
+        Annotation of the targets: 0, 1, or NaN for unknown. A DataFrame has their ids as index.
     queries : Split or sequence of N ids
         For which proteins, in which order.
-    weight : str
-        The column by which a relative's annotation counts more or less.
 
     Returns
     -------
     scores : array of shape (N, T), float32
-        The weighted mean over the relatives for which it is known whether they have the term.
-        Where there are none, how frequent the term is in `train`.
+        The share among the relatives for which it is known. Where there are none, the frequency
+        of the term in `train`.
     found : array of shape (N,), bool
-        Which proteins have a relative, so that the others can be told apart.
+        Which proteins have a relative.
     """
     split = hasattr(train, "targets")
-    targets = floats(train.targets if split else train)
-    columns = pd.Index(train.ids if split else train.index)
-    rows = pd.Index(getattr(queries, "ids", queries))
-    for what, ids in (("train", columns), ("queries", rows)):
-        if not ids.is_unique:
-            again = ids[ids.duplicated()][0]
-            raise ValueError(f"transfer: {what} names the protein {again!r} twice.")
+    targets = checked_targets(train.targets if split else train)
+    columns = unique_ids(train.ids if split else train.index, "transfer(): train")
+    rows = unique_ids(getattr(queries, "ids", queries), "transfer(): queries")
+    check_table(hits, ["query", "target", weight], "transfer(): hits")
     hits = hits[hits["query"].isin(rows)]
     at, source = rows.get_indexer(hits["query"]), columns.get_indexer(hits["target"])
-    if (source < 0).any():
-        lost = hits["target"].iloc[int((source < 0).argmax())]
+    if len(lost := hits["target"][source < 0]):
         raise ValueError(
-            f"transfer: the hits name the target {lost!r}, of which train has no annotation. "
-            "Search among the proteins of train, or leave out such hits."
+            f"transfer(): the hits name the target {lost.iloc[0]!r}, of which train has no "
+            "annotation. Search among the proteins of train, or leave out such hits."
         )
     weights = hits[weight].to_numpy(float)
     if not ((weights >= 0) & np.isfinite(weights)).all():
-        raise ValueError(
-            f"transfer: {weight!r} must be a number, 0 or more, in each hit, to weigh it by."
-        )
+        raise ValueError(f"transfer(): {weight!r} must be a number, 0 or more, in each hit.")
     votes = csr_array((weights, (at, source)), shape=(len(rows), len(columns)))
     known = ~np.isnan(targets)
     total = votes @ known.astype(float)
@@ -129,28 +123,17 @@ def transfer(
 
 
 def combine(relatives: np.ndarray, network: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Join what relatives and network say: their mean, and the network alone without relatives.
+    """Join the two predictions: their mean, or the network's alone where there is no relative.
 
-    `relatives` (N, T) and `found` (N,) are what :func:`transfer` returned, `network` (N, T) the
-    probabilities of the same proteins and functions; returned is float32 of shape (N, T).
+    `relatives` (N, T) and `found` (N,) are from :func:`transfer`, `network` (N, T) holds the
+    probabilities of the same proteins and functions. Returns (N, T), float32.
     """
     relatives, network, found = (np.asarray(values) for values in (relatives, network, found))
     if relatives.shape != network.shape or found.shape != relatives.shape[:1]:
         raise ValueError(
-            "combine: relatives and network must be two matrices of one shape (proteins, terms), "
+            "combine(): relatives and network must be two matrices of one shape (proteins, terms), "
             f"and found one value per protein, but they have shapes {relatives.shape}, "
             f"{network.shape} and {found.shape}."
         )
     joined = np.where(found[:, None], (relatives + network) / 2, network)
     return joined.astype(np.float32)
-
-
-def _digital(proteins: Mapping[str, str] | pd.Series) -> list:
-    """Return the sequences in HMMER's own form, named by their numbers."""
-    alphabet = pyhmmer.easel.Alphabet.amino()
-    return [
-        pyhmmer.easel.TextSequence(
-            name=str(number).encode(), sequence=clean_sequence(sequence, name=str(name))
-        ).digitize(alphabet)
-        for number, (name, sequence) in enumerate(proteins.items())
-    ]

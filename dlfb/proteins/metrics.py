@@ -1,9 +1,7 @@
-"""How good are predictions? Scores for a whole matrix of proteins and terms at once.
+"""How good are predictions? Scores for a whole matrix of proteins (rows) and terms (columns).
 
-Rows are proteins, columns are terms. :func:`per_protein_metrics` scores each row and
-:func:`per_term_metrics` each column with the chapter's five metrics, equal to scikit-learn's;
-:func:`fmax`, :func:`weighted_fmax` and :func:`smin` are the scores of the CAFA challenge. A target
-that is NaN is unknown: its cell counts neither for nor against a prediction.
+The chapter's five metrics for each row or column, equal to scikit-learn's, and the scores of the
+CAFA challenge. A target that is NaN is unknown: its cell does not count.
 
 References
 ----------
@@ -12,51 +10,77 @@ References
 .. [3] Jiang et al. Genome Biology 17, 184 (2016). (weighted Fmax)
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from dlfb.utils.checks import check_count
+
 METRICS = ("accuracy", "recall", "precision", "auprc", "auroc")
-ROWS = 512  # scored at a time, as ranking takes several times the memory of the matrix
 
 
 def per_protein_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.DataFrame:
-    """Score the predictions for each protein, over all terms for which the truth is known.
+    """Score the predictions for each protein over the terms for which the truth is known.
 
     Parameters
     ----------
     targets, probs : array or DataFrame of shape (N, T)
-        Truth as 0, 1 or NaN (unknown), and scores, of which only the order matters to ``auprc``
-        and ``auroc``.
+        Truth as 0, 1 or NaN (unknown), and scores. ``auprc`` and ``auroc`` use only their order.
     threshold : float
         A term counts as predicted where its score is at least this.
     undefined : float or "book"
-        The value of a metric where it is not defined. 0.0 is what scikit-learn and the book use.
-        ``"book"`` also gives a protein without any term an accuracy of 0, as the book's code does.
+        The value of a metric where it is not defined; scikit-learn's is 0.0. ``"book"``: also 0,
+        and so is the accuracy of a protein without any term, as in the book's code.
 
     Returns
     -------
     DataFrame of N rows
-        ``accuracy`` over the known cells; ``recall`` and ``auprc`` (average precision), NaN where
-        no term is true; ``precision``, NaN where none is predicted; ``auroc``, NaN where none is
-        true or all are; ``positives``, the number of true terms. Its index is that of the frame
-        passed. A row without a known cell is NaN throughout.
+        ``accuracy``; ``recall`` and ``auprc`` (average precision), NaN where no term is true;
+        ``precision``, NaN where none is predicted; ``auroc``, NaN where none is true or all are;
+        ``positives``, the number of true terms. The index is that of the DataFrame passed.
     """
     *cells, rows, _ = aligned(targets, probs)
     return _scored(*cells, rows, threshold, undefined)
 
 
 def per_term_metrics(targets, probs, threshold=0.5, undefined=np.nan) -> pd.DataFrame:
-    """Score the predictions for each term, over all proteins for which the truth is known.
-
-    As :func:`per_protein_metrics`, read by column: one row for each of the T terms.
-    """
+    """Score the predictions for each term: :func:`per_protein_metrics` by column, T rows."""
     *cells, _, columns = aligned(targets, probs)
     return _scored(*(matrix.T for matrix in cells), columns, threshold, undefined)
 
 
+def _scored(truth, known, scores, index: pd.Index, threshold: float, undefined) -> pd.DataFrame:
+    """Score each row of arrays (N, T)."""
+    book = isinstance(undefined, str)
+    if book and undefined != "book":
+        raise ValueError(f"undefined={undefined!r}: choose a number, or 'book'.")
+    predicted, cells, positives = (scores >= threshold) & known, known.sum(1), truth.sum(1)
+    hits = (predicted & truth).sum(axis=1)
+    # Unknown cells rank behind all others. A tie counts half in the area under the ROC curve,
+    # and is passed in one step in average precision.
+    ascending = rankdata(np.where(known, scores, np.inf), axis=1)
+    won = (ascending * truth).sum(axis=1) - positives * (positives + 1) / 2
+    all_above = rankdata(np.where(known, -scores, np.inf), "max", axis=1)
+    true_above = rankdata(np.where(truth, -scores, np.inf), "max", axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = {
+            "accuracy": ((predicted == truth) & known).sum(axis=1) / cells,
+            "recall": hits / positives,
+            "precision": hits / predicted.sum(axis=1),
+            "auprc": (true_above / all_above * truth).sum(axis=1) / positives,
+            "auroc": won / (positives * (cells - positives)),
+            "positives": positives,
+        }
+    frame = pd.DataFrame(columns, index)
+    if book:
+        frame.loc[frame["positives"] == 0, "accuracy"] = 0.0
+    return frame.fillna(0.0 if book else undefined)
+
+
 def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Average each metric over the rows where it is defined, and count ``defined`` ones."""
+    """Average each metric over the rows where it is defined, and count these."""
     values = metrics[[name for name in METRICS if name in metrics]]
     return pd.DataFrame(
         {"mean": values.mean(), "defined": values.notna().sum(), "undefined": values.isna().sum()}
@@ -64,18 +88,17 @@ def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def bootstrap_interval(values, repeats=1000, level=0.95, seed=42) -> tuple[float, float]:
-    """Say how far a mean could have been off, had other rows been drawn: a percentile bootstrap.
+    """Return an interval for the mean of values (N,), one per protein or term; NaN is left out.
 
-    `values` (N,) are one number for each protein or term, such as a column of
-    :func:`per_protein_metrics`, or the difference of two; NaN is left out. N rows are drawn anew
-    `repeats` times, with replacement; between the two numbers returned lies the share `level` of
-    the means drawn. (NaN, NaN) if no value is left.
+    A percentile bootstrap: N values are drawn `repeats` times, with replacement, and the share
+    `level` of the means lies in the interval. (NaN, NaN) if there is no value.
     """
     values = np.asarray(values, float)
-    if not (repeats >= 1 and 0 < level < 1 and values.ndim == 1):
+    check_count(repeats, "repeats", "bootstrap_interval()")
+    if not 0 < level < 1 or values.ndim != 1:
         raise ValueError(
-            "bootstrap_interval: values must be one column, repeats at least 1 and level between 0 "
-            f"and 1, but their shape is {values.shape}, repeats {repeats} and level {level}."
+            "bootstrap_interval(): values must be one column and level between 0 and 1, but their "
+            f"shape is {values.shape} and level is {level}."
         )
     values = values[~np.isnan(values)]
     if not len(values):
@@ -87,19 +110,19 @@ def bootstrap_interval(values, repeats=1000, level=0.95, seed=42) -> tuple[float
 
 
 def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
-    """Score the whole matrix at each of many thresholds, the way CAFA does.
+    """Score the whole matrix at each of many thresholds, as CAFA does.
 
     Both matrices must follow the ontology: an ancestor is true wherever its descendant is, and
-    scores at least as high. Proteins without any true term are left out. A term of weight 0, as
-    the root's is, counts for nothing, and neither does a prediction of it alone.
+    scores at least as high. Proteins without any true term are left out, and so are terms of
+    weight 0, such as the root.
 
     Parameters
     ----------
     targets, probs : array or DataFrame of shape (N, T)
         Truth as 0, 1 or NaN (unknown), and scores in 0 to 1.
-    weights : array or Series of shape (T,), optional
+    weights : array, Series or dict of T numbers, optional
         Information accretion of each term, in bits [2]_; 1 for every term if not given.
-        A Series is matched to the columns of the frames by name.
+        A Series or dict is matched to the columns of a DataFrame by name.
     thresholds : array of shape (K,), optional
         Ascending. CAFA's own, 0.01, 0.02 ... 0.99, if not given.
 
@@ -107,23 +130,24 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
     -------
     DataFrame of K rows, indexed by threshold
         ``coverage``, the share of proteins with a prediction; ``precision``, the mean over those
-        only; ``recall``, the mean over all; ``f``, the harmonic mean of the two; ``remaining`` and
+        only; ``recall``, the mean over all; ``f``, their harmonic mean; ``remaining`` and
         ``misinformation``, mean weight of true terms missed and of predicted terms not true;
         ``s``, the length of that pair as a vector.
     """
     truth, known, scores, _, columns = aligned(targets, probs)
+    weights = pd.Series(weights, dtype=float) if isinstance(weights, Mapping) else weights
     if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
         weights = weights.reindex(columns)
     weights = np.ones(len(columns)) if weights is None else np.asarray(weights, float)
     if weights.shape != columns.shape or not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(
-            f"cafa_curve: weights must be {len(columns)} finite numbers, none negative, one for "
+            f"cafa_curve(): weights must be {len(columns)} finite numbers of 0 or more, one for "
             f"each term, but their shape is {weights.shape}, and {np.isnan(weights).sum()} are NaN."
         )
     taus = np.arange(0.01, 1, 0.01) if thresholds is None else np.asarray(thresholds, float)
     annotated = truth.any(axis=1)
     if not annotated.any():
-        raise ValueError("cafa_curve: no protein has a true term, so there is nothing to score.")
+        raise ValueError("cafa_curve(): no protein has a true term, so there is nothing to score.")
     truth, scores = truth[annotated], np.where(known, scores, -np.inf)[annotated]
     total, rows = truth @ weights, []
     for tau in taus:
@@ -138,6 +162,11 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
     curve.insert(3, "f", _ratio(2 * curve["precision"] * curve["recall"], both))
     curve["s"] = np.hypot(curve["remaining"], curve["misinformation"])
     return curve
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Divide, with 0 where there is nothing to divide by."""
+    return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
 
 
 def fmax(targets, probs, thresholds=None) -> float:
@@ -155,44 +184,8 @@ def smin(targets, probs, weights, thresholds=None) -> float:
     return float(cafa_curve(targets, probs, weights, thresholds)["s"].min())
 
 
-def _scored(truth, known, scores, index: pd.Index, threshold: float, undefined) -> pd.DataFrame:
-    """Score each row of arrays (N, T)."""
-    book = isinstance(undefined, str)
-    if book and undefined != "book":
-        raise ValueError(f"undefined={undefined!r}: choose a number, or 'book'.")
-    pieces = [slice(start, start + ROWS) for start in range(0, max(len(truth), 1), ROWS)]
-    values = [_score_rows(truth[p], known[p], scores[p], threshold) for p in pieces]
-    frame = pd.DataFrame(np.concatenate(values), index, [*METRICS, "positives"])
-    frame = frame.astype({"positives": np.int64})
-    if book:
-        frame.loc[frame["positives"] == 0, "accuracy"] = 0.0
-    return frame.fillna(0.0 if book else undefined)
-
-
-def _score_rows(truth, known, scores, threshold: float) -> np.ndarray:
-    """Return the five metrics and the number of positives of each row, (n, 6)."""
-    predicted, cells, positives = (scores >= threshold) & known, known.sum(1), truth.sum(1)
-    hits = (predicted & truth).sum(axis=1)
-    # Unknown cells rank behind all others. A tie counts half in the area under the ROC curve,
-    # and is passed in one step in average precision.
-    ascending = rankdata(np.where(known, scores, np.inf), axis=1)
-    won = (ascending * truth).sum(axis=1) - positives * (positives + 1) / 2
-    all_above = rankdata(np.where(known, -scores, np.inf), "max", axis=1)
-    true_above = rankdata(np.where(truth, -scores, np.inf), "max", axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        columns = [
-            ((predicted == truth) & known).sum(axis=1) / cells,
-            hits / positives,
-            hits / predicted.sum(axis=1),
-            (true_above / all_above * truth).sum(axis=1) / positives,
-            won / (positives * (cells - positives)),
-            positives,
-        ]
-    return np.column_stack(columns)
-
-
 def aligned(targets, probs) -> tuple:
-    """Return truth, what is known, and scores, each (N, T), and the labels of rows and columns."""
+    """Return truth, which cells are known, and scores, (N, T); and labels of rows and columns."""
     frames = [x for x in (targets, probs) if isinstance(x, pd.DataFrame)]
     if len(frames) == 2 and not all(map(pd.Index.equals, frames[0].axes, frames[1].axes)):
         raise ValueError(
@@ -204,29 +197,27 @@ def aligned(targets, probs) -> tuple:
             "targets and probs must be two matrices of one shape (proteins, terms), but have "
             f"shapes {np.shape(targets)} and {np.shape(probs)}."
         )
-    values, probs = floats(targets), np.asarray(probs)
-    scores = probs if probs.dtype.kind == "f" else probs.astype(float)
-    known, truth = ~np.isnan(values), values == 1
-    for rule, cells, good in (
-        ("targets must be 0, 1, or NaN for unknown", values, truth | (values == 0) | ~known),
-        ("probs must be finite numbers", scores, np.isfinite(scores)),
-    ):
-        if not good.all():
-            row, column = np.argwhere(~good)[0]
-            raise ValueError(
-                f"{rule}, but {cells[row, column]:g} was found in row {row}, column {column}, "
-                "counted from 0."
-            )
-    return truth, known, scores, *(frames[0].axes if frames else map(pd.RangeIndex, truth.shape))
+    values, scores = checked_targets(targets), np.asarray(probs)
+    scores = scores if scores.dtype.kind == "f" else scores.astype(float)
+    _refuse(~np.isfinite(scores), scores, "probs must be finite numbers")
+    rows, columns = frames[0].axes if frames else map(pd.RangeIndex, scores.shape)
+    return values == 1, ~np.isnan(values), scores, rows, columns
 
 
-def floats(targets) -> np.ndarray:
-    """Return targets (N, T) as float64, what is unknown as NaN, be it None or pandas' NA."""
-    if not isinstance(targets, pd.DataFrame):
-        return np.asarray(targets, float)
-    return targets.to_numpy(float, na_value=np.nan)
+def checked_targets(targets, name: str = "targets") -> np.ndarray:
+    """Return targets (N, T) as float64: 0, 1, or NaN for unknown, also where that was None."""
+    rule = f"{name} must be 0, 1, or NaN for unknown"
+    try:
+        frame = isinstance(targets, pd.DataFrame)
+        values = targets.to_numpy(float, na_value=np.nan) if frame else np.asarray(targets, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{rule} ({error}).") from error
+    _refuse(~((values == 0) | (values == 1) | np.isnan(values)), values, rule)
+    return values
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Divide, 0 where there is nothing to divide by."""
-    return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
+def _refuse(bad: np.ndarray, values: np.ndarray, rule: str) -> None:
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        found = f"{values[row, column]:g} was found in row {row}, column {column}"
+        raise ValueError(f"{rule}, but {found}, counted from 0.")

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
+from dlfb.utils.checks import check_count, unique_ids
+
 
 def nearest_neighbours(queries, targets, k: int = 15, metric: str = "cosine") -> pd.DataFrame:
     """Find each query's `k` nearest targets in the space of their vectors [1]_.
@@ -17,11 +19,10 @@ def nearest_neighbours(queries, targets, k: int = 15, metric: str = "cosine") ->
     Parameters
     ----------
     queries, targets : Split or DataFrame of shapes (N, D) and (M, D)
-        Vectors of proteins; a frame has their ids as index. A target with the query's own id is
-        left out. Scale is for the caller to choose: standardised vectors give every dimension the
-        same say.
+        Vectors of proteins; a DataFrame has their ids as index. A target with the query's own id
+        is left out. Standardise the vectors if all dimensions are to count alike.
     k : int
-        How many; all of them where there are fewer.
+        How many, if there are so many targets.
     metric : {"cosine", "euclidean"}
         The angle between two vectors, or the distance of their ends.
 
@@ -29,18 +30,13 @@ def nearest_neighbours(queries, targets, k: int = 15, metric: str = "cosine") ->
     -------
     DataFrame
         A row for each pair, the nearest first: ``query``, ``target``, ``distance``, and
-        ``similarity`` from 0 to 1, which :func:`dlfb.proteins.homology.transfer` takes as weight:
-        the cosine, 0 where it is negative; or 1 / (1 + distance).
-
-    Raises
-    ------
-    ValueError
-        If `k` or `metric` is not what it should be, or vectors do not fit together.
+        ``similarity`` from 0 to 1, a weight for :func:`dlfb.proteins.homology.transfer`: the
+        cosine, 0 where it is negative; or 1 / (1 + distance).
     """
-    if metric not in ("cosine", "euclidean") or k < 1:
+    check_count(k, "k", "nearest_neighbours()")
+    if metric not in ("cosine", "euclidean"):
         raise ValueError(
-            f"nearest_neighbours: metric must be 'cosine' or 'euclidean' and k at least 1, not "
-            f"{metric!r} and {k!r}."
+            f"nearest_neighbours(): metric={metric!r}; choose 'cosine' or 'euclidean'."
         )
     (ids, vectors), (target_ids, others) = map(_ids_and_vectors, (queries, targets))
     space = NearestNeighbors(metric=metric, algorithm="brute").fit(others)
@@ -55,6 +51,6 @@ def nearest_neighbours(queries, targets, k: int = 15, metric: str = "cosine") ->
 
 
 def _ids_and_vectors(proteins) -> tuple[np.ndarray, np.ndarray]:
-    if hasattr(proteins, "embeddings"):
-        return np.asarray(proteins.ids, object), np.asarray(proteins.embeddings)
-    return proteins.index.to_numpy(object), proteins.to_numpy()
+    split = hasattr(proteins, "embeddings")
+    ids = unique_ids(proteins.ids if split else proteins.index, "nearest_neighbours()")
+    return ids.to_numpy(object), np.asarray(proteins.embeddings if split else proteins)

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
-import networkx as nx
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dlfb.proteins.embedding_store import load_sequence_embeddings
-from dlfb.proteins.metrics import floats
+from dlfb.proteins.metrics import checked_targets
+from dlfb.utils.checks import by_id, check_count, check_table
 from dlfb.utils.context import assets
 
 SPLITS = ("train", "valid", "test")
-_NO_TARGETS = ("EntryID", "Sequence", "Length")
 
 
 def split_proteins(
@@ -23,40 +25,17 @@ def split_proteins(
 ) -> dict[str, pd.DataFrame]:
     """Divide proteins at random into those to learn from, to choose by, and to judge by.
 
-    Proteins of one sequence go to one split, and so do those of one group where `groups` has a
+    `table` has the columns EntryID (each id once) and Sequence; the splits are its rows, sorted by
+    EntryID. Proteins of one sequence stay together, and so do those of one group if `groups` has a
     value for each EntryID, such as its cluster. Sizes are as near to `fractions` (of ``"train"``,
     ``"valid"`` and ``"test"``) as that allows. The same ids, sequences and seed give the same
-    splits, whatever the order of the rows and the process's hash seed.
-
-    `table` has the columns EntryID and Sequence, and any others; the splits are its rows, sorted
-    by EntryID. It is a ValueError if an id occurs twice, or anything is missing.
+    splits in every process, whatever the order of the rows.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
-        wanted = "three numbers, none of them negative, that sum to one, such as (0.6, 0.2, 0.2)"
+        wanted = "three numbers of 0 or more that sum to one, such as (0.6, 0.2, 0.2)"
         raise ValueError(f"split_proteins(): fractions={fractions!r} should be {wanted}.")
-    if not isinstance(table, pd.DataFrame):
-        raise ValueError(f"split_proteins(): a table is wanted, not a {type(table).__name__}.")
-    for column in ("EntryID", "Sequence"):
-        if (n := list(table.columns).count(column)) != 1:
-            raise ValueError(f"split_proteins(): the table has {n or 'no'} column {column!r}.")
-    if groups is not None and not (hasattr(groups, "keys") and pd.Index(groups.keys()).is_unique):
-        wanted = "a dictionary or a column with ids as its index, each of them once"
-        raise ValueError(f"split_proteins(): groups should be {wanted}.")
-    ids = table["EntryID"]
-    for what, bad in {
-        "no EntryID": ids.isna(),
-        "no Sequence": ~table["Sequence"]
-        .map(lambda s: isinstance(s, str) and s != "")
-        .astype(bool),
-        "the EntryID of an earlier row": ids.duplicated(),
-        "no group": ids.isna() if groups is None else ids.map(groups).isna(),
-    }.items():
-        if bad.any():
-            raise ValueError(
-                f"split_proteins(): {bad.sum():,} rows have {what}, first row "
-                f"{bad.to_numpy().argmax()} (EntryID {ids[bad].iloc[0]!r}). Fill in or drop them."
-            )
+    check_table(table, ["EntryID", "Sequence"], "split_proteins()", unique="EntryID")
     table = table.sort_values("EntryID", ignore_index=True)
     group_of_row = _groups(table, groups)
     sizes = np.bincount(group_of_row)
@@ -65,8 +44,8 @@ def split_proteins(
     room = np.diff(cuts, prepend=0)
     rng = np.random.default_rng(seed)
     split_of_group = np.empty(len(sizes), dtype=int)
-    # Large groups first, while there is room. Each draws its split by the room left, which comes
-    # to the same as cutting a shuffled list; what fits nowhere goes where the most room is.
+    # Large groups first, while there is room. Each draws its split by the room left, as if a
+    # shuffled list were cut; one that fits nowhere goes where there is most room.
     for group in np.argsort(-sizes, kind="stable")[: (sizes > 1).sum()]:
         fitting = np.where(room >= sizes[group], room, 0)
         drawn = np.searchsorted(np.cumsum(fitting), rng.random() * fitting.sum(), side="right")
@@ -76,6 +55,23 @@ def split_proteins(
     split_of_group[sizes == 1] = rng.permutation(places)[: (sizes == 1).sum()]
     split_of_row = split_of_group[group_of_row]
     return {name: table[split_of_row == i].reset_index(drop=True) for i, name in enumerate(SPLITS)}
+
+
+def _groups(table: pd.DataFrame, groups: Mapping | pd.Series | None) -> np.ndarray:
+    """Return the number of each row's group, in the order of first rows."""
+    sequences, n = pd.factorize(table["Sequence"])[0], len(table)
+    if groups is None:
+        return sequences
+    given = table["EntryID"].map(by_id(groups, "split_proteins(): groups"))
+    if len(lacking := table["EntryID"][given.isna()]):
+        raise ValueError(
+            f"split_proteins(): groups has no group for {len(lacking):,} of {n:,} proteins, such "
+            f"as {lacking.iloc[0]!r}. Leave them out, or make each a group of its own."
+        )
+    # Proteins that share a sequence or a group belong together, and so on along the chain.
+    ends = sequences, n + pd.factorize(given.astype("str"))[0]
+    links = coo_array((np.ones(n), ends), shape=(2 * n, 2 * n))
+    return pd.factorize(connected_components(links, directed=False)[1][sequences])[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,82 +87,45 @@ class Split:
         """Return the number of proteins."""
         return len(self.ids)
 
-    def batch(self, size: int) -> "Batches":
-        """Return batches of `size` proteins; the last may be smaller."""
-        if not (isinstance(size, int | np.integer) and size >= 1):
-            raise ValueError(f"batch({size!r}): a whole number is wanted, 1 or more.")
-        return Batches(self, size)
+    def batch(self, size: int) -> SimpleNamespace:
+        """Return batches of `size` proteins, in order; iterate over its ``as_numpy_iterator()``."""
+        check_count(size, "size", "batch()")
 
+        def as_numpy_iterator() -> Iterator[dict[str, np.ndarray]]:
+            for start in range(0, len(self), size):
+                rows = slice(start, start + size)
+                yield {"embedding": self.embeddings[rows], "target": self.targets[rows]}
 
-@dataclass(frozen=True, eq=False)
-class Batches:
-    """What :meth:`Split.batch` returns."""
-
-    split: Split
-    size: int
-
-    def as_numpy_iterator(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yield ``{"embedding": (size, D), "target": (size, T)}``, in the split's order."""
-        for start in range(0, len(self.split), self.size):
-            rows = slice(start, start + self.size)
-            yield {"embedding": self.split.embeddings[rows], "target": self.split.targets[rows]}
+        return SimpleNamespace(as_numpy_iterator=as_numpy_iterator)
 
 
 def build_dataset(
     store_file_prefix: str | None = None,
     model_checkpoint: str = "facebook/esm2_t30_150M_UR50D",
 ) -> dict[str, Split]:
-    """Join each split's functions with the embeddings that page 06 stored.
+    """Join each split's targets with the embeddings that page 06 stored.
 
-    `store_file_prefix` is where :func:`store_sequence_embeddings` put those of `model_checkpoint`,
-    without the split's name (``_train``, ``_valid``, ``_test``); by default
-    ``assets("proteins/datasets/protein_dataset")``. FileNotFoundError if they are not there.
+    `store_file_prefix` is that of :func:`store_sequence_embeddings` without the split's name
+    (``_train``, ``_valid``, ``_test``), by default ``assets("proteins/datasets/protein_dataset")``.
     Targets are all columns but EntryID, Sequence, Length and the embeddings.
     """
     splits = {}
     for name in SPLITS:
         prefix = f"{store_file_prefix or assets('proteins/datasets/protein_dataset')}_{name}"
-        try:
-            table = load_sequence_embeddings(prefix, model_checkpoint)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"build_dataset(): there are no embeddings of the {name} split by "
-                f"{model_checkpoint} at {prefix}. Page 06_cafa_dataset makes them: run it, or call "
-                f"store_sequence_embeddings(...) with this prefix and this model. ({error})"
-            ) from error
         what = f"build_dataset(): the {name} split stored at {prefix}"
-        splits[name] = _as_split(table, what)
-        if list(splits[name].terms) != list(splits["train"].terms):
-            raise ValueError(f"{what} has other terms than the train split. Store all three anew.")
+        table = load_sequence_embeddings(prefix, model_checkpoint)
+        check_table(table, ["EntryID"], what)
+        vectors = table.filter(regex="^ME:")
+        targets = table.drop(columns=["EntryID", "Sequence", "Length", *vectors], errors="ignore")
+        terms = targets.columns.to_numpy(dtype=object)
+        if not len(terms):
+            raise ValueError(f"{what} has no targets: add a column for each to the table, 0 or 1.")
+        if name != "train" and list(terms) != list(splits["train"].terms):
+            raise ValueError(f"{what} has other terms than the train split. Store all three again.")
+        splits[name] = Split(
+            embeddings=np.ascontiguousarray(vectors, np.float32),
+            targets=np.ascontiguousarray(checked_targets(targets, f"{what}: targets"), np.float32),
+            ids=table["EntryID"].to_numpy(dtype=object),
+            terms=terms,
+        )
     return splits
-
-
-def _groups(table: pd.DataFrame, groups) -> np.ndarray:
-    """Return the number of each row's group, counted by the groups' first rows."""
-    sequences = pd.factorize(table["Sequence"])[0]
-    if groups is None:
-        return sequences
-    found = table["EntryID"].map(groups)
-    # A sequence ties two groups together, and they the next ones.
-    links = nx.Graph(zip(sequences, "group " + found.astype("str"), strict=True))
-    parts = enumerate(nx.connected_components(links))
-    part_of = {node: number for number, part in parts for node in part}
-    return pd.factorize(np.array([part_of[s] for s in sequences], dtype=int))[0]
-
-
-def _as_split(table: pd.DataFrame, what: str) -> Split:
-    dimensions = [column for column in table if column.startswith("ME:")]
-    terms = [column for column in table if column not in {*dimensions, *_NO_TARGETS}]
-    if not dimensions or not terms:
-        counts = f"{len(dimensions)} columns of embeddings and {len(terms)} of targets"
-        raise ValueError(f"{what} has {counts}.")
-    try:
-        targets = floats(table[terms])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} has targets that are no numbers ({error}).") from error
-    return Split(
-        embeddings=np.ascontiguousarray(table[dimensions], dtype=np.float32),
-        targets=np.ascontiguousarray(targets, dtype=np.float32),
-        ids=table["EntryID"].to_numpy(dtype=object),
-        terms=np.array(terms, dtype=object),
-    )

@@ -1,7 +1,7 @@
-"""From scores to decisions: thresholds, calibration and the ontology's say (notebook 10).
+"""From scores to decisions: thresholds, calibration and the hierarchy of terms (notebook 10).
 
-Rows are proteins, columns are terms, scores lie between 0 and 1. Choose on the validation set, tell
-on the test set. A target that is NaN is unknown and left out.
+Rows are proteins, columns are terms, scores lie between 0 and 1. Choose on the validation set,
+judge on the test set. A target that is NaN is unknown and left out.
 
 References
 ----------
@@ -17,29 +17,20 @@ import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 
 from dlfb.proteins.metrics import aligned
-from dlfb.proteins.ontology import ancestors, resolve
+from dlfb.proteins.ontology import ancestors
+from dlfb.utils.checks import check_count, check_table
 
 
 def best_thresholds(targets, probs, per_term: bool = False, least: int = 1):
     """Choose the thresholds that maximise F1, the harmonic mean of precision and recall.
 
-    Parameters
-    ----------
-    targets, probs : array or DataFrame of shape (N, T)
-        Truth and scores. A term is predicted where its score is at least the threshold.
-    per_term, least : bool, int
-        Not one threshold for all, by the F1 of all cells together, but one for each term, by its
-        column's. A term of fewer than `least` proteins gets the one for all.
-
-    Returns
-    -------
-    float, or array of shape (T,)
-        Halfway between the lowest score that is taken and the next one. ValueError if no target
-        is 1.
+    Returns one threshold for all cells (N, T). With `per_term`, an array (T,), each the best for
+    its column; a term of fewer than `least` proteins gets the one for all. A term is predicted
+    where its score is at least the threshold, which is halfway between two scores.
     """
     truth, known, scores, *_ = aligned(targets, probs)
     if not truth.any():
-        raise ValueError("best_thresholds: no target is 1, so no threshold is better than another.")
+        raise ValueError("best_thresholds(): no target is 1, so all thresholds are as good.")
     overall = _best(truth[known], scores[known])
     if not per_term:
         return overall
@@ -49,10 +40,10 @@ def best_thresholds(targets, probs, per_term: bool = False, least: int = 1):
 
 
 def calibrate(targets, probs) -> Callable[[np.ndarray], np.ndarray]:
-    """Learn from one set what scores are worth, as a rising step function for all terms [1]_.
+    """Learn probabilities from scores, as one rising step function for all terms [1]_.
 
-    Returns a function that turns scores of any shape into the share of cells of about that score
-    that were true in `targets` (N, T). It never reverses the order of two scores.
+    Returns a function from scores of any shape to the share of cells with about that score that
+    are true in `targets` (N, T). It never reverses the order of two scores.
     """
     truth, known, scores, *_ = aligned(targets, probs)
     curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
@@ -61,15 +52,16 @@ def calibrate(targets, probs) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def reliability(targets, probs, bins: int = 10) -> pd.DataFrame:
-    """Compare what was promised with what came true, for cells of about the same score.
+    """Compare scores with the share that is true, for cells of about the same score.
 
-    Returns a row for each of `bins` equal intervals of the score that is not empty: ``predicted``,
-    the mean score; ``observed``, the share that is true; ``cells``, how many.
+    Returns a row for each of `bins` equal intervals of the score, unless it is empty:
+    ``predicted``, the mean score; ``observed``, the share that is true; ``cells``, their number.
     """
+    check_count(bins, "bins", "reliability()")
     truth, known, scores, *_ = aligned(targets, probs)
     truth, scores = truth[known], scores[known]
     if not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError("reliability: scores must lie between 0 and 1, as probabilities do.")
+        raise ValueError("reliability(): scores must lie between 0 and 1, as probabilities do.")
     place = np.minimum((scores * bins).astype(int), bins - 1)
     sums = [np.bincount(place, values, bins) for values in (scores, truth, np.ones(len(place)))]
     table = pd.DataFrame(np.transpose(sums), columns=["predicted", "observed", "cells"])
@@ -79,7 +71,7 @@ def reliability(targets, probs, bins: int = 10) -> pd.DataFrame:
 
 
 def calibration_error(targets, probs, bins: int = 10) -> float:
-    """Return the mean gap of :func:`reliability`'s bins, weighted by cells; lower is better."""
+    """Return the mean gap in :func:`reliability`'s bins, weighted by cells; lower is better."""
     table = reliability(targets, probs, bins)
     return float(np.average(abs(table["predicted"] - table["observed"]), weights=table["cells"]))
 
@@ -87,25 +79,26 @@ def calibration_error(targets, probs, bins: int = 10) -> float:
 def follow_hierarchy(probs, terms: Sequence[str], graph: nx.MultiDiGraph) -> np.ndarray:
     """Raise each term's score to the highest among its descendants: the true-path rule.
 
-    `probs` (N, T) are scores of the GO ids `terms`; a path may lead through others. ValueError if
-    `graph` lacks one.
+    `probs` (N, T) are scores of the GO ids `terms`, which need not be connected directly.
+    ValueError if `graph` lacks one of them.
     """
     probs = np.asarray(probs)
-    raised, (current, _) = probs.copy(), resolve(terms, graph)
-    places = {term: place for place, term in enumerate(current)}
-    for place, term in enumerate(current):
+    raised, alt_ids = probs.copy(), graph.graph["alt_ids"]
+    places = {alt_ids.get(term, term): place for place, term in enumerate(terms)}
+    for place, term in enumerate(terms):
         above = [places[other] for other in ancestors(graph, term) if other in places]
         raised[:, above] = np.maximum(raised[:, above], probs[:, [place]])
     return raised
 
 
 def information_accretion(terms: pd.DataFrame, graph: nx.MultiDiGraph) -> pd.Series:
-    """Return how much each live term tells, in bits, from propagated annotation [2]_.
+    """Return the information in each live term, in bits, from propagated annotation [2]_.
 
-    It is -log2 of how often a protein that has all parents of the term has the term as well.
+    It is -log2 of the share of the proteins with all parents of the term that have the term too.
     `terms` has columns EntryID and term. A term that no protein has gets 0, as in CAFA's files.
     ValueError if a protein has a term without all its parents.
     """
+    check_table(terms, ["EntryID", "term"], "information_accretion()")
     having = {term: frozenset(ids) for term, ids in terms.groupby("term")["EntryID"]}
     bits = {}
     for term in sorted(graph):
@@ -113,8 +106,10 @@ def information_accretion(terms: pd.DataFrame, graph: nx.MultiDiGraph) -> pd.Ser
         above = [having.get(p, frozenset()) for p in graph.graph["hierarchy"][term]] or [have]
         eligible = frozenset.intersection(*above)
         if not have <= eligible:
-            what = f"{min(have - eligible)} has {term} without all its parents"
-            raise ValueError(f"information_accretion: {what}; ontology.propagate(terms) adds them.")
+            raise ValueError(
+                f"information_accretion(): {min(have - eligible)} has {term} without all its "
+                "parents; ontology.propagate(terms) adds them."
+            )
         bits[term] = np.log2(len(eligible) / len(have)) if have else 0.0
     return pd.Series(bits, name="information accretion")
 

@@ -51,14 +51,16 @@ def test_a_gap_counts_as_a_column_that_differs():
     assert hit.identity == pytest.approx(114 / 120, abs=0.005)
 
 
-def test_what_can_not_be_searched_is_refused():
-    with pytest.raises(ValueError, match="no target"):
-        find_relatives(QUERIES, {})
-    for proteins in ([FAMILY], FAMILY, pd.DataFrame({"Sequence": [FAMILY]})):
-        with pytest.raises(ValueError, match="Pass a dictionary from id to sequence"):
-            find_relatives(proteins, TARGETS)
-    with pytest.raises(ValueError, match="bad"):
-        find_relatives({"bad": "MK1"}, TARGETS)
+@pytest.mark.parametrize(("queries", "targets", "message"), [
+    (QUERIES, {}, "no target"),
+    ([FAMILY], TARGETS, "queries: this is a list. Pass a dictionary from id"),
+    (QUERIES, pd.DataFrame({"Sequence": [FAMILY]}), "targets: this is a DataFrame"),
+    (QUERIES, pd.Series([FAMILY, FAMILY], ["t", "t"]), "targets: the id 't' occurs twice"),
+    ({"bad": "MK1"}, TARGETS, "bad: the letter '1'"),
+])  # fmt: skip
+def test_what_can_not_be_searched_is_refused(queries, targets, message):
+    with pytest.raises(ValueError, match=message):
+        find_relatives(queries, targets)
 
 
 TRAIN = pd.DataFrame(
@@ -80,13 +82,11 @@ def test_relatives_annotation_is_weighed_by_bits_and_the_rest_is_frequency():
 
 
 def test_splits_do_as_well_as_frames():
-    def split(ids, targets):
-        return Split(np.zeros((len(ids), 1)), np.asarray(targets), np.array(ids), TRAIN.columns)
-
-    queries = split(["r", "none", "p"], np.zeros((3, 3)))
-    expected = transfer(HITS, TRAIN, ["r", "none", "p"])
+    ids, y = np.array(TRAIN.index), TRAIN.to_numpy()
+    train = Split(np.zeros((3, 1)), y, ids, TRAIN.columns)
+    queries = Split(np.zeros((2, 1)), y[:2], np.array(["r", "p"]), TRAIN.columns)
     for ours, theirs in zip(
-        transfer(HITS, split(list(TRAIN.index), TRAIN), queries), expected, strict=True
+        transfer(HITS, train, queries), transfer(HITS, TRAIN, ["r", "p"]), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -94,10 +94,12 @@ def test_splits_do_as_well_as_frames():
 def test_transfer_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="'b', of which train has no annotation"):
         transfer(HITS, TRAIN.drop(index="b"), ["p"])
-    with pytest.raises(ValueError, match="'p' twice"):
+    with pytest.raises(ValueError, match="queries: the id 'p' occurs twice"):
         transfer(HITS, TRAIN, ["p", "p"])
-    for bits in (np.nan, np.inf, -1):
-        with pytest.raises(ValueError, match="'bits' must be a number, 0 or more"):
+    with pytest.raises(ValueError, match="no column 'similarity'"):
+        transfer(HITS, TRAIN, ["p"], weight="similarity")
+    for bits, message in ((np.nan, "row 1 has no bits"), (-1, "'bits' must be a number, 0 or m")):
+        with pytest.raises(ValueError, match=message):
             transfer(HITS.assign(bits=[1, bits, 2]), TRAIN, ["p"])
 
 

@@ -43,7 +43,7 @@ def test_all_targets_at_most_and_what_points_away_does_not_count():
     assert has.all()
 
 
-def test_wrong_options_are_refused():
-    for options in ({"metric": "hamming"}, {"k": 0}):
-        with pytest.raises(ValueError, match="metric must be"):
-            nearest_neighbours(QUERIES, TARGETS, **options)
+def test_what_makes_no_sense_is_refused():
+    for options in ({"metric": "hamming"}, {"k": 0}, {"targets": TARGETS.iloc[[0, 0]]}):
+        with pytest.raises(ValueError, match="'hamming'|k must be a whole|'t0' occurs"):
+            nearest_neighbours(**{"queries": QUERIES, "targets": TARGETS, **options})

@@ -1,0 +1,63 @@
+"""Checks of what a caller passes, each with a sentence that says what is wrong and where."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def check_table(
+    table: pd.DataFrame, columns: Sequence[str], who: str, unique: str | None = None
+) -> None:
+    """Raise a ValueError unless a table has these columns, with a value in each row.
+
+    Values of a column are of one type, and in the column `unique` all different. The error message
+    begins with `who`.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"{who}: a table (DataFrame) is wanted, not a {type(table).__name__}.")
+    for column in columns:
+        if (n := list(table.columns).count(column)) != 1:
+            has = ", ".join(map(str, table.columns[:8])) or "none"
+            raise ValueError(f"{who}: the table has {n or 'no'} column {column!r}; it has {has}.")
+        cells = table[column]
+        if pd.api.types.infer_dtype(cells, skipna=True) in ("mixed", "mixed-integer"):
+            raise ValueError(
+                f"{who}: the column {column!r} holds values of different types, or lists. Make all "
+                "of them text, as with .astype(str)."
+            )
+        repeated = cells.duplicated() & (column == unique)
+        bad = cells.isna() | (cells == "") | repeated
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            fault = f"the {column} of an earlier row" if repeated.iloc[row] else f"no {column}"
+            raise ValueError(
+                f"{who}: row {row} has {fault} ({columns[0]} {table[columns[0]].iloc[row]!r}), "
+                f"the first of {bad.sum():,} such rows. Fill in or drop them."
+            )
+
+
+def by_id(values: Mapping | pd.Series, who: str) -> pd.Series:
+    """Return a dictionary from ids, or a column with ids as its index, as such a column."""
+    if not isinstance(values, Mapping | pd.Series):
+        raise ValueError(
+            f"{who}: this is a {type(values).__name__}. Pass a dictionary from id to value, or a "
+            'column with ids as its index, such as table.set_index("EntryID")["Sequence"].'
+        )
+    column = values if isinstance(values, pd.Series) else pd.Series(dict(values), dtype=object)
+    unique_ids(column.index, who)
+    return column
+
+
+def unique_ids(ids, who: str) -> pd.Index:
+    """Return ids as an index; ValueError if one occurs twice."""
+    ids = pd.Index(ids)
+    if not ids.is_unique:
+        raise ValueError(f"{who}: the id {ids[ids.duplicated()][0]!r} occurs twice.")
+    return ids
+
+
+def check_count(value, name: str, who: str) -> None:
+    """Raise a ValueError unless `value` is a whole number, 1 or more."""
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{who}: {name} must be a whole number, 1 or more, not {value!r}.")
