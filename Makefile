@@ -9,7 +9,7 @@ MINE ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help book test coverage page notebooks lab wheel bench results home colab clean
+.PHONY: help book test coverage page notebooks student lab wheel bench results home colab clean
 
 help:
 	@echo 'make book                  the site in _build/html, from the stored outputs'
@@ -18,6 +18,8 @@ help:
 	@echo 'make coverage              which lines of the package no unit test runs'
 	@echo 'make page PAGE=03          the guards and the strict comparison of one page'
 	@echo 'make notebooks             text -> executed notebooks; some only: PAGES="03 04"'
+	@echo '                           new words, outputs as stored: PAGES="03 --text"'
+	@echo 'make student               copies of the pages without solutions, in student/'
 	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
 	@echo 'make wheel                 the package as one file in dist/, to upload to Colab'
 	@echo 'make bench                 the benchmarks and benchmarks.md; minutes only: QUICK=1'
@@ -55,6 +57,9 @@ page: $(READY)
 notebooks: $(READY)
 	$(BIN)/python tools/run_pages.py $(PAGES)
 
+student: $(READY)
+	$(BIN)/python tools/student.py
+
 # JupyterLab shows drawings in the stored outputs only of notebooks that it trusts.
 lab: $(READY)
 	$(BIN)/jupyter trust notebooks/*.ipynb
@@ -79,5 +84,5 @@ home:
 	$(PYTHON) tools/home.py $(REPO)
 
 clean:
-	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf _build build dist student *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """Links each word of the glossary where a page first uses it, so that the text need not.
 
-Only running text is linked: no headings, code, captions, or what is a link already. A page that
-marks a word with the role ``term`` itself has it linked there and nowhere else.
+What the word means is the link's title: a pointer shows it, and for a keyboard dlfb.css does. Only
+running text is linked: no headings, code, captions, or what is a link already. A page that marks a
+word with the role ``term`` itself has it linked there and nowhere else.
 """
 
 import re
@@ -37,8 +38,7 @@ class GlossaryLinks(SphinxPostTransform):
         objects = self.env.get_domain("std").objects
         terms = {name for kind, name in objects if kind == "term"}
         terms -= {x.get("reftarget") for x in self.document.findall(addnodes.pending_xref)}
-        if not terms:
-            return
+        self.meanings = meanings(self.env)
         for paragraph in list(self.document.findall(nodes.paragraph)):
             if "page-facts" in paragraph["classes"]:
                 continue  # "transformers" is the name of a library there
@@ -60,10 +60,22 @@ class GlossaryLinks(SphinxPostTransform):
             page, anchor = self.env.get_domain("std").objects["term", term]
             uri = f"{self.app.builder.get_relative_uri(self.env.docname, page)}#{anchor}"
             link = nodes.reference("", found.group(0), refuri=uri, internal=True)
+            link["reftitle"] = self.meanings[term]
             link["classes"].append("glossary-link")
             pieces += [nodes.Text(rest[: found.start()]), link]
             rest = rest[found.end() :]
         return [*pieces, nodes.Text(rest)]
+
+
+def meanings(environment) -> dict[str, str]:
+    """Return what the glossary says of each word, without the papers that it cites."""
+    found = {}
+    for item in environment.get_doctree("glossary").findall(nodes.definition_list_item):
+        texts = [text for text in item.children[-1].findall(nodes.Text)
+                 if not isinstance(text.parent.parent, addnodes.pending_xref)]  # fmt: skip
+        words = " ".join("".join(texts).split())
+        found[item.children[0].astext()] = re.sub(r"\s+([.:,])", r"\1", words)
+    return found
 
 
 def _inside(node: nodes.Node, kinds: tuple) -> bool:

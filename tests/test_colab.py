@@ -35,13 +35,14 @@ STUB = """\
 import shlex, subprocess, sys
 class get_ipython:
     def run_line_magic(self, name, line):
-        subprocess.run([sys.executable, "-m", name, *shlex.split(line)])
+        subprocess.run(f"{shlex.quote(sys.executable)} -m {name} {line}", shell=True)  # as IPython
 """
 
 
 def cell(tmp_path, home="ada/dlfb"):
-    """Return the cell that a repository with that home has."""
-    (tmp_path / "pyproject.toml").write_text(f'Repository = "https://github.com/{home}"\n')
+    """Return the cell that a repository with that home has, or with none."""
+    address = f'Repository = "https://github.com/{home}"\n' if home else ""
+    (tmp_path / "pyproject.toml").write_text(address)
     return colab_cell.colab_cell(tmp_path)
 
 
@@ -121,10 +122,16 @@ def test_where_dlfb_is_there_the_cell_only_asks_for_the_edition(tmp_path, monkey
     assert capfd.readouterr().out == "prepared\n"
 
 
-def test_without_a_home_the_cell_says_so(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "dlfb.colab", None)
-    with pytest.raises(ImportError, match="no public address yet"):
-        exec(cell(tmp_path, "OWNER/dlfb"), {})
+@pytest.mark.slow
+def test_without_a_home_an_uploaded_wheel_is_installed(hosted, tmp_path):
+    source = f"{cell(tmp_path, None)}\nprint(dlfb.__version__)"
+    missing = hosted(source)
+    assert missing.returncode and "Run `make wheel` in a copy" in missing.stderr
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--wheel-dir", str(tmp_path / "content")]
+    subprocess.run([*command, str(tmp_path / "github/ada/dlfb")], check=True)
+    done = hosted(source)
+    assert done.stdout == f"{version('dlfb')}\n", done.stderr
 
 
 @pytest.fixture

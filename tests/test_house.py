@@ -165,7 +165,7 @@ def test_makefile_has_the_commands_that_are_promised():
     makefile = (ROOT / "Makefile").read_text(encoding="utf8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     wanted = {"book", "test", "lab", "notebooks", "bench", "results", "home", "page", "clean"}
-    wanted |= {"coverage", "colab", "wheel"}
+    wanted |= {"coverage", "colab", "wheel", "student"}
     assert wanted <= targets
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf8")
     for tool in re.findall(r"tools/\w+\.(?:py|sh)", makefile):
@@ -232,52 +232,48 @@ def test_importing_dlfb_is_cheap_and_changes_nothing():
 @pytest.fixture
 def copy(tmp_path):
     """Return a copy of all places that name the home, with a page that does."""
-    for path in home.places(ROOT):
-        target = tmp_path / path.relative_to(ROOT)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy(path, target)
-    (tmp_path / "notebooks").mkdir(exist_ok=True)
+    for name in home.PASSAGES:
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "notebooks").mkdir()
     page = "# A page\n\n```{code-cell} ipython3\n1 + 1\n```\n"
     (tmp_path / "notebooks" / "99_page.md").write_text(page)
     colab_cell.write_into_pages(tmp_path)
     return tmp_path
 
 
+def addresses(folder: Path) -> set[str]:
+    """Return the addresses of repositories that the copy's files hold."""
+    texts = [path.read_text() for path in folder.rglob("*") if path.is_file()]
+    hosts = r"(?:github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh)"
+    return set(re.findall(rf"{hosts}/([\w.-]+/[\w-]+)", "\n".join(texts)))
+
+
 def test_all_places_agree_on_the_home():
     assert home.disagreements(ROOT) == []
+    if colab_cell.repository() is None:
+        there = "".join((ROOT / name).read_text("utf8") for name in home.PASSAGES)
+        assert "OWNER" not in there and "github.com" not in there
 
 
-def test_home_is_written_everywhere(copy):
-    old = colab_cell.repository(copy)
-    before = {path: path.read_text() for path in home.places(copy)}
-    home.move(copy, "ada/proteins")
-    assert colab_cell.repository(copy) == "ada/proteins"
-    assert home.disagreements(copy) == []
-    left = [path.name for path in home.places(copy) if old in path.read_text()]
-    assert left == []
-    page = (copy / "notebooks" / "99_page.md").read_text()
-    assert 'git+https://github.com/ada/proteins"' in page and "1 + 1" in page
-    home.move(copy, old)
-    assert {path: path.read_text() for path in home.places(copy)} == before
+def test_home_is_written_everywhere_and_moved(copy):
+    for new in ("ada/proteins", "eve/dlfb"):
+        home.move(copy, new)
+        assert colab_cell.repository(copy) == new and home.disagreements(copy) == []
+        assert addresses(copy) == {new}
+        page = (copy / "notebooks" / "99_page.md").read_text()
+        assert f'git+https://github.com/{new}"' in page and "1 + 1" in page
+    assert yaml.safe_load((copy / "_config.yml").read_text())["launch_buttons"]["colab_url"]
+    assert tomllib.loads((copy / "pyproject.toml").read_text())["project"]["urls"]["Issues"]
 
 
-def test_home_takes_whole_names_only(copy):
-    home.move(copy, "ada/dlfb")
-    readme = copy / "README.md"
-    other = "https://github.com/canada/dlfb-notes and https://github.com/x-ada/dlfb-y"
-    readme.write_text(readme.read_text() + other)
-    home.move(copy, "eve/dlfb")
-    assert readme.read_text().endswith(other)
-
-
-def test_disagreement_is_noticed(copy):
+def test_disagreement_is_noticed_before_anything_is_moved(copy):
     config = copy / "_config.yml"
-    config.write_text(config.read_text().replace("OWNER/dlfb", "someone/else"))
-    readme = copy / "README.md"
-    readme.write_text(readme.read_text() + "https://github.com/someone/dlfb/issues")
-    problems = home.disagreements(copy)
-    assert "_config.yml does not name the home OWNER/dlfb." in problems
-    assert "README.md names someone/dlfb, and the home is OWNER/dlfb." in problems
+    config.write_text(config.read_text().replace("use_repository_button: ", "no_button: "))
+    assert "_config.yml does not say" in home.disagreements(copy)[0]
+    before = (copy / "README.md").read_text()
+    with pytest.raises(ValueError, match=r"_config\.yml does not say"):
+        home.move(copy, "ada/proteins")
+    assert (copy / "README.md").read_text() == before
 
 
 @pytest.mark.parametrize("name", ["dlfb", "a/b/c", "a b/c", "https://github.com/a/b", "a/b.git"])

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.notebooks.guards import pair_problems
-from tools.run_pages import read_text_half
+from tools.halves import read_text_half
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = "01_protein_structures"

@@ -1,8 +1,8 @@
 """The first code cell of every page: it installs dlfb on hosted notebooks, and does nothing else.
 
 pip leaves what is there as it is, as long as it will do. Where dlfb is there already the cell is
-silent, so its stored output is empty. `make home` writes it, with the repository's address, into
-every page, and the guards hold every page's copy to this text.
+silent, so its stored output is empty. `make home` writes the cell into every page, with the
+repository's address if it has one, and the guards hold every page's copy to this text.
 """
 
 import json
@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-UNSET = "OWNER/dlfb"  # until the repository has a home
 FIRST_LINE = (
     "# On Colab and the like: installs dlfb where it is missing, and leaves the rest alone."
 )
@@ -19,11 +18,20 @@ try:
     import dlfb.colab
 except ImportError:
     INSTALL
+    import dlfb.colab
 
 dlfb.colab.prepare()"""
-NO_ADDRESS = (
-    'raise ImportError("dlfb has no public address yet: run `make lab` in a copy of it.") from None'
-)
+FROM_HOME = '%pip install -q "dlfb @ git+https://github.com/{}"'
+FROM_WHEEL = """\
+from glob import glob
+
+    if not glob("dlfb-*.whl"):
+        raise ImportError(
+            "dlfb is not installed. Run `make wheel` in a copy of the repository, upload "
+            "the file that it makes in dist/ to this notebook's folder (on Colab: the Files "
+            "panel), and run this cell again. In the copy itself, `make lab` needs none of this."
+        ) from None
+    %pip install -q dlfb-*.whl"""
 
 # On the site the cell is folded, since only a hosted notebook needs it.
 METADATA = {
@@ -35,23 +43,17 @@ METADATA = {
 }
 
 
-def repository(root: Path = ROOT) -> str:
-    """Return owner/name from the one setting, the Repository address of pyproject.toml."""
+def repository(root: Path = ROOT) -> str | None:
+    """Return owner/name from the Repository address of pyproject.toml, None without one."""
     text = (root / "pyproject.toml").read_text(encoding="utf8")
     found = re.search(r'^Repository = "https://github\.com/([^"/]+/[^"/]+)"$', text, re.MULTILINE)
-    if found is None:
-        raise ValueError(
-            "pyproject.toml has no line 'Repository = \"https://github.com/owner/name\"' "
-            "under [project.urls], which names the home of the repository."
-        )
-    return found.group(1)
+    return found and found.group(1)
 
 
 def colab_cell(root: Path = ROOT) -> str:
     """Return the source of the cell for the present home of the repository."""
     home = repository(root)
-    install = f'%pip install -q "dlfb @ git+https://github.com/{home}"\n    import dlfb.colab'
-    return TEMPLATE.replace("INSTALL", NO_ADDRESS if home == UNSET else install)
+    return TEMPLATE.replace("INSTALL", FROM_HOME.format(home) if home else FROM_WHEEL)
 
 
 def write_into_pages(root: Path = ROOT) -> list[Path]:
@@ -84,14 +86,10 @@ def _into_executed(page: str, source: str) -> str:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code" and _is_cell("".join(cell["source"])):
             # Silent where dlfb is installed, so its empty output stays true.
-            cell["source"], cell["metadata"] = source.splitlines(keepends=True), METADATA
+            cell["source"] = source.splitlines(keepends=True)
             return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     return page
 
 
 def _is_cell(source: str) -> bool:
     return FIRST_LINE.partition(",")[0] in source
-
-
-if __name__ == "__main__":
-    print(colab_cell())

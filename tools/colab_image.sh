@@ -7,6 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 image=us-docker.pkg.dev/colab-images/public/runtime
 home=$(sed -n 's|^Repository = "\(https://github.com/.*\)"$|\1|p' pyproject.toml)
+if [ -z "$home" ]; then
+  echo "The pages have no address to install dlfb from: run make home REPO=owner/name first." >&2
+  exit 1
+fi
 pages=$(mktemp -d)
 trap 'rm -rf "$pages"' EXIT
 cp notebooks/01_*.ipynb notebooks/02_*.ipynb "$pages"

@@ -164,7 +164,7 @@ Mean ± standard deviation of {seeds} seeds. *Perplexity*: 15 % of the residues,
 512 tokens. *auPRC, Fmax*: validation proteins of the shipped set (split {sizes};
 {table.shape[1] - 3} functions), vectors standardised on the training proteins, the network after
 its last step. *Location*: auROC of logistic regression in ten folds, {extracellular} extracellular
-and {len(places) - extracellular} membrane proteins of page 05. *BLOSUM62 agreement*: Spearman's
+and {len(places) - extracellular} membrane proteins of page 5. *BLOSUM62 agreement*: Spearman's
 correlation with the cosines. *Composition*: the shares of
 the twenty residues, and the length. *Regularised*: batches of 128, weight decay .1, dropout .3.
 """

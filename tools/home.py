@@ -1,65 +1,148 @@
-"""make home REPO=owner/name: writes the home of the repository wherever it is needed.
+"""make home REPO=owner/name: writes the public address of the repository wherever it is needed.
 
-The setting is the Repository address in pyproject.toml; badges, launch buttons, the first cell of
-each page and the citation are written from it. Without REPO, the first cell is written into pages
-that lack it or hold an older one, and all places are checked.
+The setting is the Repository address in pyproject.toml. Without one, nothing leads to an address:
+the badges and buttons are left out, and the pages say how they are run from a copy. Without REPO,
+the first cell is written into pages that lack it or hold an older one, and all places are checked.
 """
 
 import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from colab_cell import ROOT, UNSET, repository, write_into_pages
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.colab_cell import ROOT, repository, write_into_pages
 
-NAMING = ("pyproject.toml", "_config.yml", "CITATION.cff", "README.md")
-PLACES = (*NAMING, "CONTRIBUTING.md", "index.md", "CHANGELOG.md", "notebooks/*.md",
-          "notebooks/*.ipynb")  # fmt: skip
+FIRST_PAGE = "notebooks/01_protein_structures.ipynb"
+# file -> its passages: without an address, and with one.
+PASSAGES = {
+    "pyproject.toml": [
+        (
+            "# The repository has no public address yet; `make home REPO=owner/name` writes one.\n",
+            '[project.urls]\nRepository = "https://github.com/HOME"\n'
+            'Issues = "https://github.com/HOME/issues"\n',
+        )
+    ],
+    "CITATION.cff": [
+        (
+            "# repository-code: written by `make home`\n",
+            'repository-code: "https://github.com/HOME"\n',
+        )
+    ],
+    "_config.yml": [
+        (
+            "  use_issues_button: false\n  use_repository_button: false\n",
+            "  use_issues_button: true\n  use_repository_button: true\n",
+        ),
+        (
+            "# Launch buttons and the repository's address: written by `make home`.\n",
+            """launch_buttons:
+  notebook_interface: jupyterlab
+  binderhub_url: https://mybinder.org
+  colab_url: https://colab.research.google.com
+
+repository:
+  url: https://github.com/HOME
+  branch: main
+""",
+        ),
+    ],
+    "README.md": [
+        (
+            "The pages run from a copy of this repository, in your own browser or on Colab.\n",
+            f"""\
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/HOME/blob/main/{FIRST_PAGE})
+[![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/HOME/main?urlpath=lab/tree/{FIRST_PAGE})
+""",
+        ),
+        (
+            """\
+On **Colab**, upload two files: a page from [notebooks/](notebooks/), and the wheel that `make wheel` writes
+into `dist/`. The page's first cell installs the wheel, leaves""",
+            """\
+On **Colab**, open a page with the button above. Its first cell installs `dlfb` where it is missing, leaves""",
+        ),
+        (
+            "> See [CITATION.cff](CITATION.cff).\n",
+            "> <https://github.com/HOME>. See [CITATION.cff](CITATION.cff).\n",
+        ),
+    ],
+    "index.md": [
+        (
+            """\
+:::{grid-item-card} Your machine
+With Python 3.11 and make, in a copy of the repository: `make lab`. You need no GPU, and the network only to install packages.
+:::
+
+:::{grid-item-card} Colab
+On a free machine at Google. Run `make wheel` in your copy, and upload the wheel together with a page. The first cell installs it; with a GPU the pages use the *full* edition.
+:::
+""",
+            f"""\
+:::{{grid-item-card}} Colab
+:link: https://colab.research.google.com/github/HOME/blob/main/{FIRST_PAGE}
+On a free machine at Google, with a GPU if you choose one. The first cell installs what is missing; with a GPU the pages use the *full* edition.
+:::
+
+:::{{grid-item-card}} Binder
+:link: https://mybinder.org/v2/gh/HOME/main?urlpath=lab/tree/{FIRST_PAGE}
+In your browser, without an account. Give it some minutes to start.
+:::
+
+:::{{grid-item-card}} Your machine
+:link: https://github.com/HOME
+With Python 3.11 and make: clone, then `make lab`. You need no GPU, and the network only to install packages.
+:::
+""",
+        )
+    ],
+}
 
 
-def places(root: Path) -> list[Path]:
-    """Return the files in which the home may be named, those that exist."""
-    return sorted(path for pattern in PLACES for path in root.glob(pattern))
+def passages(name: str, home: str | None) -> list[str]:
+    """Return what a file says while the repository has this address, or none."""
+    return [
+        with_one.replace("HOME", home) if home else without for without, with_one in PASSAGES[name]
+    ]
 
 
 def move(root: Path, new: str) -> None:
-    """Write `new` for the present home in every place."""
+    """Write the address `new` in every place."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", new) or new.endswith(".git"):
         raise ValueError(f"REPO={new!r} is not of the form owner/name, such as 'ada/dlfb'.")
-    # Whole names only: 'ada/dlfb' is neither in 'canada/dlfb' nor in 'ada/dlfb-notes'.
-    whole = re.compile(rf"(?<![\w.-]){re.escape(repository(root))}(?![\w-])")
-    for path in places(root):
+    if problems := disagreements(root):
+        raise ValueError("\n".join(problems))
+    old = repository(root)
+    for name in PASSAGES:
+        path = root / name
         text = path.read_text(encoding="utf8")
-        path.write_text(whole.sub(new, text), encoding="utf8")
+        for before, after in zip(passages(name, old), passages(name, new), strict=True):
+            text = text.replace(before, after)
+        path.write_text(text, encoding="utf8")
     write_into_pages(root)
 
 
 def disagreements(root: Path) -> list[str]:
-    """Return a sentence for each place that names another home, or names none and should."""
+    """Return a sentence for each passage that is not what the address asks for."""
     home = repository(root)
-    name = re.escape(home.split("/")[1])
-    hosts = r"(?:github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh)"
-    address = re.compile(rf"{hosts}/([\w.-]+/{name})(?![\w-])|({re.escape(UNSET)})")
-    problems = []
-    for path in places(root):
-        text, here = path.read_text(encoding="utf8"), path.relative_to(root).as_posix()
-        named = {(one or other).removesuffix(".git") for one, other in address.findall(text)}
-        problems += [f"{here} names {one}, and the home is {home}." for one in named - {home}]
-        if here in NAMING and not re.search(rf"(?<![\w.-]){re.escape(home)}(?![\w-])", text):
-            problems.append(f"{here} does not name the home {home}.")
-    return problems
+    return [
+        f"{name} does not say, as it should{f' for {home}' if home else ''}:\n{passage}"
+        for name in PASSAGES
+        for passage in passages(name, home)
+        if passage not in (root / name).read_text(encoding="utf8")
+    ]
 
 
 def main() -> None:
     try:
         if sys.argv[1:]:
             move(ROOT, sys.argv[1])
-        for path in write_into_pages(ROOT):
-            print(f"The Colab cell was written into {path.relative_to(ROOT)}.")
-        problems = disagreements(ROOT)
     except ValueError as error:
         sys.exit(str(error))
-    sys.exit("\n".join(problems) or print(f"All places agree on {repository(ROOT)}."))
+    for path in write_into_pages(ROOT):
+        print(f"The Colab cell was written into {path.relative_to(ROOT)}.")
+    if problems := disagreements(ROOT):
+        sys.exit("\n".join(problems))
+    print(f"All places agree on {repository(ROOT) or 'no public address'}.")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     python tools/results.py --mine --assets DIR    ... on files of your own
 
 The pages themselves are executed, and at the end of each the expressions that tools/facts.tsv has
-for it are read, and page 08's predictions are scored. Only the book's own figures are typed.
+for it are read, and page 8's predictions are scored. Only the book's own figures are typed.
 
 The stored column is the pocket edition's: the shipped proteins, and the small language model.
 ``--mine`` writes a column, a report and figures into a folder of its own (my-results), and leaves
@@ -29,8 +29,11 @@ import pandas as pd
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from run_pages import PAGES, ROOT, read_text_half
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.halves import read_text_half
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "notebooks"
 
 STORED = ROOT / "_static" / "results"
 FACTS = pd.read_csv(
@@ -59,9 +62,9 @@ VERDICT = {
 }
 NEAR = 0.15  # of the book's figure: what the verdict calls near
 WORDS = {
-    "Looking at proteins": "Pages 01 to 05.",
-    "From annotation to a data set": "Page 06, and the batches of page 07.",
-    AS_BOOK: "Pages 07 and 08; the validation set, but for the model's test. Means over proteins. "
+    "Looking at proteins": "Pages 1 to 5.",
+    "From annotation to a data set": "Page 6, and the batches of page 7.",
+    AS_BOOK: "Pages 7 and 8; the validation set, but for the model's test. Means over proteins. "
     "As in the book, a measure that is undefined for a protein counts as 0.",
     AS_OURS: "The same predictions. What is undefined is left out of a mean; the interval is the "
     "bootstrap's, of 95 %. Means over terms, and Fmax, the book does not print.",

@@ -7,12 +7,12 @@ itself is not overwritten.
     python tools/run_pages.py                    every page
     python tools/run_pages.py 03 05              some pages, by the beginning of their names
     python tools/run_pages.py 03 --force         also where the notebook half was edited
+    python tools/run_pages.py 03 --text          runs nothing: new words, with the stored outputs
     python tools/run_pages.py --check            which pages need to be run? Runs none
     python tools/run_pages.py --output-dir DIR   stores the executed pages in DIR, not here
 """
 
 import argparse
-import hashlib
 import os
 import platform
 import re
@@ -23,10 +23,12 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.halves import LANGUAGE, edited, keep_outputs, read_text_half, source_of, stale
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "notebooks"
@@ -34,8 +36,6 @@ VIEWER = "application/3dmoljs_load.v0"
 QUIET = {"DLFB_PROGRESS": "0", "TOKENIZERS_PARALLELISM": "false"}
 # What the outputs depend on, and the site names under the page's title.
 NAMED_VERSIONS = ("dlfb", "torch", "transformers", "jax", "flax", "numpy")
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
 
 
 def chosen_pages(names: list[str], folder: Path = PAGES) -> list[Path]:
@@ -49,23 +49,6 @@ def chosen_pages(names: list[str], folder: Path = PAGES) -> list[Path]:
             raise ValueError(f"There is no page {name!r} in {folder.name}/; there are: {there}.")
         chosen += [path for path in found if path not in chosen]
     return chosen
-
-
-def read_text_half(path: Path) -> nbformat.NotebookNode:
-    """Return the notebook that a text half holds, without outputs, as it will be stored."""
-    notebook = jupytext.read(path, fmt="md:myst")
-    about = {"jupytext": {"default_lexer": "ipython3"}, "kernelspec": KERNEL}
-    notebook.metadata = nbformat.from_dict({**about, "language_info": LANGUAGE})
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    seen: dict[str, int] = {}
-    for cell in notebook.cells:
-        # From the cell's own words: an id changes when its cell does, and with nothing else. The
-        # Colab cell keeps its id when the repository moves.
-        words = re.sub(r'repository = "[^"]*"|github\.com/[\w.-]+/[\w.-]+', "", cell.source)
-        identifier = hashlib.sha256(f"{cell.cell_type}\n{words}".encode()).hexdigest()[:8]
-        seen[identifier] = seen.get(identifier, 0) + 1
-        cell.id = identifier if seen[identifier] == 1 else f"{identifier}-{seen[identifier]}"
-    return notebook
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> float:
@@ -93,12 +76,6 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> floa
     }
     _strip_noise(notebook)
     return seconds
-
-
-def source_of(notebook: nbformat.NotebookNode) -> str:
-    """Return a hash of what people write in a notebook, so that an edit is noticed."""
-    words = repr([(cell.cell_type, cell.source) for cell in notebook.cells])
-    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def _strip_noise(notebook: nbformat.NotebookNode) -> None:
@@ -138,64 +115,46 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     aside.replace(path)
 
 
-def edited(text_path: Path, path: Path) -> bool:
-    """Return whether the notebook half says what the text half doesn't, and is the newer."""
-    if not path.exists():
-        return False
-    text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
-    if _cells(text) == _cells(executed):
-        return False
-    stored, words = executed.metadata.get("dlfb", {}).get("source"), source_of(executed)
-    if stored not in (None, words):
-        return words != source_of(text)
-    if stored and words != source_of(text):
-        return False
-    # No hash tells, or only tags of cells differ, which it leaves out.
-    return path.stat().st_mtime > text_path.stat().st_mtime
+def make(text_path: Path, path: Path, timeout: int, force: bool = False, text=False) -> float:
+    """Write the executed half `path` of one page; return the seconds that it ran.
+
+    Raises ValueError if `path` was edited by itself, before or while the page ran, and with `text`,
+    which keeps the stored outputs, if there are none for this code.
+    """
+    notebook, seconds = read_text_half(text_path), 0.0
+    was_edited = not force and edited(text_path, path)
+    if not was_edited and text:
+        if not path.exists():
+            raise ValueError("it was never executed: leave out --text.")
+        keep_outputs(notebook, nbformat.read(path, as_version=4))
+    elif not was_edited:
+        seconds = execute(notebook, text_path.parent, timeout)
+    if was_edited or (not force and edited(text_path, path)):
+        raise ValueError(
+            f"{path.name} was edited, and {text_path.name} does not say the same. To keep the "
+            f"edits, write them into the text half (what only that half says is lost) with\n"
+            f"    jupytext --to md:myst {os.path.relpath(path)}\nand run the page again. "
+            f'To drop them: make notebooks PAGES="{text_path.name[:2]} --force".'
+        )
+    write(notebook, path)
+    return seconds
 
 
-def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:
-    return [(cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]
-
-
-def stale(text_path: Path) -> str | None:
-    """Return why the executed half must be made anew, or None if it agrees with its text."""
-    path = text_path.with_suffix(".ipynb")
-    if not path.exists():
-        return "never executed"
-    text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
-    if _cells(text) != _cells(executed):
-        return "the notebook was edited" if edited(text_path, path) else "the text has changed"
-    if any(cell.cell_type == "code" and not cell.execution_count for cell in executed.cells):
-        return "some cells were never executed"
-    return None
-
-
-def run(pages: list[Path], output: Path, timeout: int, force: bool = False) -> list[str]:
-    """Execute the pages one after another; return a sentence for each that was not stored."""
+def run(pages: list[Path], output: Path, timeout: int, **how) -> list[str]:
+    """Make the pages one after another; return a sentence for each that was not stored."""
     failures = []
     for text_path in pages:
-        name, path = text_path.stem, output / f"{text_path.stem}.ipynb"
-        notebook, left = read_text_half(text_path), not force and edited(text_path, path)
+        name = text_path.stem
         try:
-            if not left:
-                seconds = execute(notebook, text_path.parent, timeout)
+            seconds = make(text_path, output / f"{name}.ipynb", timeout, **how)
+            print(f"{seconds:6.1f} s  {name}", flush=True)
+        except ValueError as error:
+            failures.append(f"{name} was left as it is: {error}")
+            print(f"{'left':>8}  {name}", flush=True)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             plain = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[-30:]
             failures.append("\n".join([f"{name} stopped, and was not stored:", *plain]))
             print(f"{'failed':>8}  {name}", flush=True)
-            continue
-        if left or (not force and edited(text_path, path)):  # before, or while it ran
-            failures.append(
-                f"{path.name} was edited, and {text_path.name} does not say the same: it was left "
-                f"as it is. To keep the edits, write them into the text half (what only that half "
-                f"says is lost) with\n    jupytext --to md:myst {os.path.relpath(path)}\n"
-                f'and run the page again. To drop them: make notebooks PAGES="{name[:2]} --force".'
-            )
-            print(f"{'left':>8}  {name}", flush=True)
-            continue
-        write(notebook, path)
-        print(f"{seconds:6.1f} s  {name}", flush=True)
     return failures
 
 
@@ -204,6 +163,7 @@ def main() -> None:
     parser.add_argument("pages", nargs="*", help="beginnings of names, such as 03; all without")
     parser.add_argument("--check", action="store_true", help="name the pages to run, run none")
     parser.add_argument("--force", action="store_true", help="overwrite edited notebooks, too")
+    parser.add_argument("--text", action="store_true", help="new words only: run nothing")
     parser.add_argument("--output-dir", type=Path, help="store the executed pages there instead")
     parser.add_argument("--timeout", type=int, default=900, help="seconds a cell may take")
     arguments = parser.parse_args()
@@ -224,7 +184,8 @@ def main() -> None:
         if os.environ.get("DLFB_EDITION") != "full":
             os.environ.setdefault("DLFB_CACHE", fresh)
         begin = time.perf_counter()
-        failures = run(pages, output, arguments.timeout, arguments.force)
+        how = {"force": arguments.force, "text": arguments.text}
+        failures = run(pages, output, arguments.timeout, **how)
     print(f"{time.perf_counter() - begin:6.1f} s  {len(pages)} pages")
     if failures:
         sys.exit("\n".join(failures))

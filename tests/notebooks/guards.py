@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from tools.colab_cell import METADATA
+from tools.halves import CAPTION
 
 OBJECTIVES, LAST = "What you will be able to do", ["Check yourself", "Key points", "Next"]
 LIMIT_BYTES = 2_000_000
@@ -21,6 +22,7 @@ REGISTRY = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|deb\.de
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
 # What Colab and GitHub show as it is typed: MyST's roles, directives and their options.
 MYST = re.compile(r"\{[a-z:]+\}`|^\s*[`:]{3,}\s*\{[a-z-]+\}|^:[a-z-]+:|^\([\w-]+\)=", re.MULTILINE)
+PADDED = re.compile(r"\b[Pp]ages? 0\d")  # the site numbers its pages 1, 2, 3
 INVENTED = re.compile(r"\bsimulat\w*", re.IGNORECASE)
 FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.MULTILINE | re.DOTALL)
 
@@ -81,8 +83,9 @@ def contract_problems(notebook, colab_cell: str, cells: tuple[int, int] = (15, 4
     """The parts of a page, in the order of the contract."""
     problems = []
     least, most = cells
-    if not least <= len(notebook.cells) <= most:
-        problems.append(f"{len(notebook.cells)} cells; a page has {least} to {most}")
+    number = sum(CAPTION not in cell.metadata.get("tags", []) for cell in notebook.cells)
+    if not least <= number <= most:
+        problems.append(f"{number} cells; a page has {least} to {most}")
     headings = headings_of(notebook)
     titles = [number for number, level, _ in headings if level == 1]
     if titles != [0] or not notebook.cells[0].source.startswith("# "):
@@ -95,7 +98,7 @@ def contract_problems(notebook, colab_cell: str, cells: tuple[int, int] = (15, 4
     code = code_cells(notebook)
     if not code or code[0][1].source != colab_cell:
         problems.append("the first code cell is not the Colab cell of tools/colab_cell.py")
-    elif code[0][1].metadata != METADATA or code[0][1].outputs:
+    elif not METADATA.items() <= code[0][1].metadata.items() or code[0][1].outputs:
         problems.append("the Colab cell has the metadata of tools/colab_cell.py and no output")
     before = notebook.cells[: code[1][0] if len(code) > 1 else None]
     if "pocket" not in "\n".join(c.source for c in before if c.cell_type == "markdown"):
@@ -220,6 +223,13 @@ def plain_problems(notebook) -> list[str]:
         for number, match in found
         if match
     ]
+
+
+def number_problems(notebook) -> list[str]:
+    """A page is called by the number that it has on the site."""
+    cells = [(n, cell) for n, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"]
+    found = [(number, PADDED.search(cell.source)) for number, cell in cells]
+    return [f"cell {number} says {match[0]!r}: leave out the 0" for number, match in found if match]
 
 
 def _found(notebook, patterns: dict[str, re.Pattern]) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from tests.notebooks import guards
-from tools import run_pages
+from tools import halves, run_pages
 from tools.build_book import toc_files
 from tools.colab_cell import ROOT, colab_cell, write_into_pages
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def text(folder):
-    return run_pages.read_text_half(folder / "01_page.md")
+    return halves.read_text_half(folder / "01_page.md")
 
 
 @pytest.fixture
@@ -69,6 +69,7 @@ def test_the_template_keeps_every_rule(folder, text, page):
     assert guards.link_problems(sources, folder) == []
     assert guards.word_problems(page) == guards.invention_problems(page) == []
     assert guards.width_problems(page) == guards.plain_problems(page) == []
+    assert guards.number_problems(page) == []
     assert guards.size_problems(folder / "01_page.ipynb") == []
 
 
@@ -263,11 +264,11 @@ def test_stale_pages_are_noticed(folder, tmp_path):
     for path in folder.glob("01_page.*"):
         shutil.copy(path, tmp_path)
     text_path = tmp_path / "01_page.md"
-    assert run_pages.stale(text_path) is None
+    assert halves.stale(text_path) is None
     text_path.write_text(text_path.read_text().replace("110", "111"))
-    assert run_pages.stale(text_path) == "the text has changed"
+    assert halves.stale(text_path) == "the text has changed"
     text_path.with_suffix(".ipynb").unlink()
-    assert run_pages.stale(text_path) == "never executed"
+    assert halves.stale(text_path) == "never executed"
 
 
 @pytest.mark.parametrize("half", ["both", "text", "notebook", "unknown", "tags"])
@@ -295,12 +296,12 @@ def test_an_edited_notebook_is_not_overwritten(folder, tmp_path, half):
         return
     (failure,) = failures
     assert "01_page.ipynb was edited" in failure and path.read_bytes() == before
-    assert run_pages.stale(text_path) == "the notebook was edited"
+    assert halves.stale(text_path) == "the notebook was edited"
     # Either way that the sentence names goes on.
     if half == "notebook":
         command = re.search(r"jupytext (--to \S+) ", failure).group(1).split()
         jupytext.cli.jupytext([*command, str(path), "--quiet"])
-        assert "120" in text_path.read_text() and run_pages.stale(text_path) is None
+        assert "120" in text_path.read_text() and halves.stale(text_path) is None
     else:
         assert run_pages.run([text_path], tmp_path, timeout=300, force=True) == []
         assert b"120" not in path.read_bytes()
@@ -324,9 +325,9 @@ def test_ids_change_with_their_cells_only(folder, text):
     page = jupytext.read(folder / "01_page.md", fmt="md:myst")
     page.cells.insert(3, new_markdown_cell("One more."))
     page.cells[0].source = page.cells[0].source.replace("question", "problem")
-    (folder / "02_other.md").write_text(jupytext.writes(page, fmt="md:myst"))
-    other = run_pages.read_text_half(folder / "02_other.md")
-    (folder / "02_other.md").unlink()
+    (folder / "01_other.md").write_text(jupytext.writes(page, fmt="md:myst"))
+    other = halves.read_text_half(folder / "01_other.md")
+    (folder / "01_other.md").unlink()
     ids = [cell.id for cell in text.cells]
     assert [cell.id for cell in other.cells if cell.source != "One more."][1:] == ids[1:]
     assert other.cells[0].id != ids[0]
@@ -370,3 +371,24 @@ def test_viewers_get_names_that_stay():
 def test_text_that_only_the_site_renders_is_noticed(page, typed):
     page.cells.append(new_markdown_cell(typed))
     fails(guards.plain_problems(page), "Colab and GitHub don't render")
+
+
+def test_a_page_that_is_called_by_its_file_is_noticed(page):
+    page.cells.append(new_markdown_cell("As [page 06](06_a.ipynb) says."))
+    fails(guards.number_problems(page), "'page 06': leave out the 0")
+
+
+def test_new_words_keep_the_outputs_of_a_page(folder, tmp_path):
+    for path in folder.glob("01_page.*"):
+        shutil.copy(path, tmp_path)
+    text_path, path = tmp_path / "01_page.md", tmp_path / "01_page.ipynb"
+    before = nbformat.read(path, as_version=4)
+    text_path.write_text(text_path.read_text().replace("middling", "average"))
+    assert run_pages.run([text_path], tmp_path, timeout=300, text=True) == []
+    after = nbformat.read(path, as_version=4)
+    assert halves.stale(text_path) is None and "average length" in str(after)
+    outputs = [[cell.outputs for _, cell in guards.code_cells(half)] for half in (before, after)]
+    assert outputs[0] == outputs[1] and after.metadata["dlfb"]["executed"]
+    text_path.write_text(text_path.read_text().replace("110", "111"))
+    (failure,) = run_pages.run([text_path], tmp_path, timeout=300, text=True)
+    assert "its code has changed" in failure

@@ -8,7 +8,7 @@ import pytest
 from tests.notebooks import guards
 from tools.build_book import toc_files
 from tools.colab_cell import ROOT, colab_cell
-from tools.run_pages import read_text_half
+from tools.halves import read_text_half
 
 FOLDER = ROOT / "notebooks"
 RULES = {
@@ -23,6 +23,7 @@ RULES = {
     "words": lambda path, page: guards.word_problems(page),
     "width": lambda path, page: guards.width_problems(page),
     "real": lambda path, page: guards.invention_problems(page),
+    "numbers": lambda path, page: guards.number_problems(page),
     "plain": lambda path, page: guards.plain_problems(page),
     "size": lambda path, page: guards.size_problems(path),
 }

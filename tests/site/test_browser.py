@@ -86,6 +86,37 @@ def test_opens_as_a_file(open_page, html, name):
     assert page.problems == [] and page.outside == []
 
 
+def test_a_word_of_the_glossary_is_explained_to_a_keyboard(open_page):
+    page = open_page("notebooks/04_masked_prediction.html", viewport=PHONE)
+    link = page.locator("a.glossary-link").first
+    tip = "link => getComputedStyle(link, '::after').content"
+    assert link.evaluate(tip) == "none"
+    page.keyboard.press("Tab")
+    link.focus()
+    assert link.evaluate(tip) == f'"{link.get_attribute("title")}"'
+    assert overhang(page) <= 0
+
+
+@pytest.mark.parametrize("name", ["index.html", "notebooks/05_protein_locations.html"])
+def test_pictures_are_dark_in_dark_mode(open_page, name):
+    page = open_page(name)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    pictures = page.locator(":is(img.cover, .cell_output img, .cell_output svg):visible")
+    assert pictures.count()
+    for i in range(pictures.count()):
+        assert np.median(pixels(pictures.nth(i))) < 60
+
+
+def test_on_paper_nothing_is_cut(open_page):
+    wider = """() => [...document.querySelectorAll(".bd-article :is(pre, table)")]
+      .map((one) => (one.tagName === "PRE" ? one : one.parentElement))
+      .filter((box) => box.scrollWidth > box.clientWidth + 1).length"""
+    page = open_page("notebooks/10_thresholds.html", viewport={"width": 650, "height": 900})
+    assert page.evaluate(wider) > 0
+    page.emulate_media(media="print")
+    assert page.evaluate(wider) == 0
+
+
 # Structures
 
 

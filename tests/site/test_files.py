@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import py3Dmol
 import pytest
 from bs4 import BeautifulSoup
@@ -13,6 +14,7 @@ from bs4 import BeautifulSoup
 from dlfb.proteins.structures import STRUCTURES
 from tests.site.conftest import PAGES, ROOT
 from tools.colab_cell import repository
+from tools.halves import CAPTION
 
 LIMIT_BYTES = 1_500_000
 # What a browser loads by itself, as against what a reader may follow.
@@ -109,13 +111,40 @@ def test_launch_buttons_lead_home(html):
     home = repository(ROOT)
     for name in PAGES:
         links = {tag["href"] for tag in soup(html / name).find_all("a", href=True)}
-        ours = re.compile(r"(github\.com|colab\.research|mybinder).*/" + home.split("/")[1])
-        assert all(home in link for link in filter(ours.search, links))
-        if name.startswith("notebooks/"):
+        ours = re.compile(r"OWNER|executablebooks|colab\.research|mybinder|github\.com/.*/dlfb")
+        led = {link for link in links if ours.search(link)}
+        assert all(home and home in link for link in led), "a button leads nowhere"
+        if home and name.startswith("notebooks/"):
             notebook = Path(name).with_suffix(".ipynb").as_posix()
             colab = f"https://colab.research.google.com/github/{home}/blob/main/{notebook}"
             binder = f"https://mybinder.org/v2/gh/{home}/main?urlpath=lab/tree/{notebook}"
             assert {colab, binder} <= links
+
+
+def test_pages_and_figures_have_one_number_everywhere(html):
+    index = soup(html / "index.html")
+    listed = {a["href"]: a.get_text(" ", strip=True) for a in index.select("table.pages a")}
+    sidebar = {a["href"]: a.get_text(" ", strip=True) for a in index.select(".bd-links a[href]")}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        name, number = f"notebooks/{path.stem}.html", int(path.stem[:2])
+        page = soup(html / name)
+        title = page.select_one("article h1").get_text(" ", strip=True).removesuffix(" #")
+        assert title.startswith(f"{number}. ")
+        assert listed[name] == sidebar[name] == title
+        captions = [tag.get_text(strip=True) for tag in page.select("figcaption .caption-number")]
+        assert captions == [f"Figure {number}.{i}." for i in range(1, len(captions) + 1)]
+        # The same in the cells that notebook viewers show, which the site leaves out.
+        cells = nbformat.read(path, as_version=4).cells
+        shown = [cell.source for cell in cells if CAPTION in cell.metadata.get("tags", [])]
+        assert [re.match(r"\*(.*?)\* ", words)[1] for words in shown] == captions
+        assert len(page.select("figcaption")) == len(captions)
+
+
+def test_a_word_of_the_glossary_says_what_it_means(html):
+    links = soup(html / "notebooks" / "04_masked_prediction.html").select("a.glossary-link")
+    titles = {link.get_text(): link["title"] for link in links}
+    assert titles["softmax"] == "Turns a row of logits into probabilities that add up to 1."
+    assert all(title.endswith(".") and "{" not in title for title in titles.values())
 
 
 def test_formulas_are_mathml(html):
