@@ -41,12 +41,13 @@ def own_copy(tiny_checkpoints, tmp_path, monkeypatch):
     return tmp_path / "c" / NAME
 
 
-def test_the_chapters_vocabulary_and_token_ids(use_tiny_checkpoints):
-    tokenizer, _ = load_language_model(NAME)
-    assert len(tokenizer) == 33
-    assert tokenizer("MALWM")["input_ids"] == [0, 20, 5, 4, 22, 20, 2]
-    ids = tokenizer(["MA<mask>WX", "M"], padding=True)["input_ids"]
-    assert ids == [[0, 20, 5, 32, 22, 24, 2], [0, 20, 2, 1, 1, 1, 1]]
+def test_the_chapters_vocabulary_and_token_ids(own_copy):
+    (own_copy / "model.safetensors").unlink()  # a tokenizer needs no weights
+    tokenizer = load_tokenizer(NAME)
+    assert len(tokenizer) == 33 and tokenizer.dlfb_checkpoint == NAME
+    ids = tokenizer(["MALWM", "MA<mask>WX", "M"], padding=True)["input_ids"]
+    last = [0, 20, 2, 1, 1, 1, 1]
+    assert ids == [[0, 20, 5, 4, 22, 20, 2], [0, 20, 5, 32, 22, 24, 2], last]
 
 
 @pytest.mark.parametrize(("masked", "kind"), [(False, EsmModel), (True, EsmForMaskedLM)])
@@ -62,23 +63,24 @@ def test_the_model_is_ready_to_be_asked(use_tiny_checkpoints, masked, kind):
     assert (output.logits if masked else output.last_hidden_state).shape == shape
 
 
-def test_half_precision_files_give_single_precision_models(own_copy):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_files_give_single_precision_models(own_copy, dtype):
     file = own_copy / "model.safetensors"
-    halved = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(file).items()}
+    halved = {k: v.to(dtype) if v.is_floating_point() else v for k, v in load_file(file).items()}
     save_file(halved, file, metadata={"format": "pt"})
-    config = json.loads((own_copy / "config.json").read_text())
-    (own_copy / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
-    for masked in (False, True):
-        _, model = load_language_model(NAME, masked=masked)
-        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    _, model = load_language_model(NAME)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
     tokens, table = token_embeddings(NAME)
-    assert table.dtype == np.float32
+    assert [*tokens[:5], tokens[-1]] == ["<cls>", "<pad>", "<eos>", "<unk>", "L", "<mask>"]
+    assert (len(tokens), table.shape, table.dtype) == (33, (33, 32), np.float32)
+    np.testing.assert_array_equal(table, model.get_input_embeddings().weight.detach())
 
 
 def test_loading_is_silent_and_leaves_no_trace(own_copy, capfd):
     def state():
         levels = [logging.getLogger(name).level for name in ("", "transformers", "huggingface_hub")]
         bars = hf_logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+        levels.append(logging.root.manager.disable)
         return levels, bars, list(warnings.filters), torch.get_rng_state().tolist()
 
     before = state()
@@ -115,15 +117,6 @@ def test_the_pocket_edition_says_once_which_model_answers(function, capfd):
 def test_the_pocket_edition_answers_for_no_other_model(function, name):
     with pytest.raises(ValueError, match=name):
         function(name)
-
-
-def test_token_embeddings_are_the_models_own(use_tiny_checkpoints):
-    tokens, table = token_embeddings(NAME)
-    _, model = load_language_model(NAME)
-    assert tokens[:7] == ["<cls>", "<pad>", "<eos>", "<unk>", "L", "A", "G"]
-    assert tokens[-1] == "<mask>"
-    assert (len(tokens), table.shape, table.dtype) == (33, (33, 32), np.float32)
-    np.testing.assert_array_equal(table, model.get_input_embeddings().weight.detach().numpy())
 
 
 def write_weights(file, header, size, content=b""):
@@ -163,13 +156,6 @@ def test_a_file_can_t_ask_for_more_than_it_holds(own_copy):
         token_embeddings(NAME)
 
 
-def test_a_tokenizer_needs_no_weights(own_copy):
-    (own_copy / "model.safetensors").unlink()
-    tokenizer = load_tokenizer(NAME)
-    assert tokenizer("MALWM")["input_ids"] == [0, 20, 5, 4, 22, 20, 2]
-    assert tokenizer.dlfb_checkpoint == NAME
-
-
 def cut_into_two(folder):
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -190,46 +176,38 @@ def test_a_model_cut_into_several_files_is_read(own_copy):
     np.testing.assert_array_equal(token_embeddings(NAME)[1], expected.numpy())
 
 
-def test_a_checkpoint_without_a_head_is_no_masked_model(own_copy):
-    file = own_copy / "model.safetensors"
+def test_weights_that_are_missing_or_of_another_size_are_refused(own_copy):
+    file, config = own_copy / "model.safetensors", own_copy / "config.json"
     body = {k: v for k, v in load_file(file).items() if not k.startswith("lm_head")}
     save_file(body, file, metadata={"format": "pt"})
     load_language_model(NAME)
     with pytest.raises(ValueError, match="lm_head.*masked prediction"):
         load_language_model(NAME, masked=True)
-
-
-def test_weights_of_another_size_are_refused(own_copy):
-    config = json.loads((own_copy / "config.json").read_text())
-    (own_copy / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": 64}))
     with pytest.raises(ValueError, match=r"lacks \d+ weights of its config.json"):
         load_language_model(NAME)
-
-
-def test_pickled_weights_are_never_read(own_copy):
-    (own_copy / "model.safetensors").unlink()
-    (own_copy / "pytorch_model.bin").write_bytes(b"cposix\nsystem\n(S'false'\ntR.")
+    file.rename(own_copy / "pytorch_model.bin")  # which is never read, as it may carry code
     with pytest.raises(ValueError, match="safetensors"):
         load_language_model(NAME)
 
 
 @pytest.mark.parametrize("function", [load_language_model, token_embeddings])
 @pytest.mark.parametrize(
-    ("file", "content", "kind", "message"),
+    ("file", "content", "message"),
     [
-        ("model.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}", ValueError, "can't be read"),
-        ("model.safetensors", None, ValueError, "can't be read"),
-        ("config.json", b"[]", ValueError, "can't be read"),
-        ("config.json", b'{"model_type": "gpt2"}', ValueError, "'gpt2', and .*ESM2"),
-        ("vocab.txt", None, ValueError, "has no vocab.txt"),
+        ("model.safetensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}", "can't be read"),
+        ("model.safetensors", None, "can't be read"),
+        ("config.json", b"[]", "can't be read"),
+        ("config.json", b'{"model_type": "gpt2"}', "'gpt2', and .*ESM2"),
+        ("vocab.txt", None, "has no vocab.txt"),
     ],
 )
-def test_a_damaged_checkpoint_is_a_sentence(own_copy, function, file, content, kind, message):
+def test_a_damaged_checkpoint_is_a_sentence(own_copy, function, file, content, message):
     if content is None:
         (own_copy / file).unlink()
     else:
         (own_copy / file).write_bytes(content)
-    with pytest.raises(kind, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         function(NAME)
     assert NAME in str(caught.value)
 
