@@ -17,6 +17,7 @@ from dlfb.proteins.embeddings import CHOICES, checked_options, cleaned, mean_sta
 from dlfb.proteins.encoder import encoder_of
 from dlfb.proteins.sequences import clean_sequence
 from dlfb.utils import store
+from dlfb.utils.checks import check_table, unique_ids
 from dlfb.utils.context import checkpoint_name, expanded
 from dlfb.utils.display import progress
 from dlfb.utils.fingerprint import fingerprint
@@ -127,26 +128,18 @@ def load_sequence_embeddings(
 
 def _checked_table(sequence_df: pd.DataFrame) -> pd.DataFrame:
     """Return the table to keep; a ValueError if it can't be kept or has no sequences."""
-    where = "store_sequence_embeddings(): the table"
-    columns = list(map(str, getattr(sequence_df, "columns", ())))  # none, if it is not a table
-    if "Sequence" not in columns or any(column.startswith("ME:") for column in columns):
-        raise ValueError(
-            f"{where} needs a column 'Sequence' and no columns 'ME:...', the names of embeddings; "
-            f"it has {', '.join(columns[:8]) or 'none'}."
-        )
+    who = "store_sequence_embeddings()"
+    check_table(sequence_df, ["Sequence"], who)
+    if any(str(column).startswith("ME:") for column in sequence_df.columns):
+        raise ValueError(f"{who}: drop the columns 'ME:...', which are the names of embeddings.")
     table = sequence_df.reset_index(drop=True)
     try:
         table_of(table_bytes(table))
     except (TypeError, ValueError) as error:
-        fault = f"store_sequence_embeddings(): {error}"
-        raise ValueError(f"{fault}. Give each column values of one type.") from error
+        raise ValueError(f"{who}: {error}. Give each column values of one type.") from error
     if "EntryID" in table:
         pairs = table[["EntryID", "Sequence"]].astype(str).drop_duplicates()
-        if (twice := pairs["EntryID"].duplicated()).any():
-            raise ValueError(
-                f"{where} has different sequences under one EntryID, "
-                f"{pairs['EntryID'][twice].iloc[0]!r}. Leave one out, or give each its own name."
-            )
+        unique_ids(pairs["EntryID"], f"{who}: different sequences under one EntryID")
     return table
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from transformers.models.esm.modeling_esm import EsmIntermediate
 from dlfb.proteins.encoder import Encoder, encoder_of
 from dlfb.proteins.sequences import clean_sequence, listed
 from dlfb.proteins.utils import get_device
+from dlfb.utils.checks import check_count
 from dlfb.utils.display import progress
 
 CHOICES = {
@@ -95,12 +95,11 @@ def checked_options(
     """Return the options of `get_mean_embeddings`, with defaults; ValueError for a wrong one."""
     options = locals()
     for name, value in options.items():
-        choices = CHOICES.get(name)
-        if choices and value not in choices:
-            raise ValueError(f"There is no {name}={value!r}; choose one of {', '.join(choices)}.")
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not choices and value is not None and not (whole and value > 0):
-            raise ValueError(f"{name}={value!r} should be a whole number, 1 or more.")
+        if name not in CHOICES:
+            check_count(1 if value is None else value, name, "embeddings")
+        elif value not in CHOICES[name]:
+            choices = ", ".join(CHOICES[name])
+            raise ValueError(f"There is no {name}={value!r}; choose one of {choices}.")
     return options
 
 

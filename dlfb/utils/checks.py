@@ -59,5 +59,5 @@ def unique_ids(ids, who: str) -> pd.Index:
 
 def check_count(value, name: str, who: str) -> None:
     """Raise a ValueError unless `value` is a whole number, 1 or more."""
-    if not isinstance(value, int | np.integer) or value < 1:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{who}: {name} must be a whole number, 1 or more, not {value!r}.")

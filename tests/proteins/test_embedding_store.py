@@ -326,12 +326,15 @@ def test_a_disk_that_is_full_is_a_sentence_and_loses_nothing(ask, calls, monkeyp
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.drop(columns="Sequence"), "a column 'Sequence' .* it has EntryID, GO:1"),
-        (lambda t: list(t["Sequence"]), "a column 'Sequence' .* it has none"),
-        (lambda t: t.assign(**{"ME:1": 0.0}), "no columns 'ME:...', the names"),
+        (lambda t: t.drop(columns="Sequence"), "no column 'Sequence'; it has EntryID, GO:1"),
+        (lambda t: list(t["Sequence"]), "a table .* is wanted, not a list"),
+        (lambda t: t.assign(**{"ME:1": 0.0}), "drop the columns 'ME:...'"),
         (lambda t: t.assign(Sequence=["MAL"] * 10 + ["MA1"]), "P00010.*'1' at position 3"),
         (lambda t: t[["Sequence"]].assign(Sequence=["M"] * 10 + ["J"]), "row 10.*'J' at position"),
-        (lambda t: t.assign(EntryID=["P1", "P1"] + ["P2"] * 9), "different.*one EntryID, 'P1'"),
+        (
+            lambda t: t.assign(EntryID=["P1", "P1"] + ["P2"] * 9),
+            "different.*one EntryID: the id 'P1' occ",
+        ),
         (lambda t: t.assign(species=[9606, "unknown", None] + [1] * 8), "column species"),
         (lambda t: t.assign(mass=[2**70] * 11), "too large"),
         (lambda t: t.assign(terms=[[]] * 11), "cells of list.*column terms"),
@@ -350,7 +353,7 @@ def test_wrong_options_are_refused_even_where_all_is_kept(ask):
     ask()
     with pytest.raises(ValueError, match="no pooling='max'"):
         ask(pooling="max")
-    with pytest.raises(ValueError, match="batch_size=0 should be a whole number"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number"):
         ask(batch_size=0)
 
 

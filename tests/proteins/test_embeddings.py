@@ -241,7 +241,7 @@ TABLE = pd.DataFrame({"EntryID": ["P1"], "Sequence": ["MALWM"], "Length": [5]})
         (["M"], {"pooling": "max"}, "no pooling='max'; choose one of residues, all"),
         (["M"], {"precision": 16}, "no precision=16; choose one of"),
         (["M"], {"long": None}, "no long=None; choose one of"),
-        *((["M"], {k: n}, f"{k}={n} should be a whole number, 1 or more")
+        *((["M"], {k: n}, f"{k} must be a whole number, 1 or more, not {n}")
           for k in ("batch_size", "token_budget") for n in (0, -1, 1.5, True)),
         *((["M"], {"device": d}, f"no device '{d}'") for d in ("gpu", "cuda:99", "")),
         *((wrong, {}, r"Pass a list of sequences.*table\['Sequence'\]")
