@@ -50,12 +50,16 @@ class GlossaryLinks(SphinxPostTransform):
         """Return the text in pieces, with a link at the first use of each word; shrink `terms`."""
         pieces, rest = [], text.astext()
         while terms:
-            # The longest word first: "masked language modelling" before "mask".
-            either = "|".join(re.escape(t) for t in sorted(terms, key=len, reverse=True))
-            found = re.search(rf"(?<![\w-])({either})(s|es)?(?![\w-])", rest, re.IGNORECASE)
+            # The longest word first: "masked language modelling" before "mask". "GO" is not "go".
+            either = "|".join(
+                re.escape(term) if term.isupper() else f"(?i:{re.escape(term)})"
+                for term in sorted(terms, key=len, reverse=True)
+            )
+            found = re.search(rf"(?<![\w-])({either})(s|es)?(?![\w-])", rest)
             if found is None:
                 break
-            term = next(t for t in terms if t.lower() == found.group(1).lower())
+            word = found.group(1)
+            term = word if word in terms else next(t for t in terms if t.lower() == word.lower())
             terms.discard(term)
             page, anchor = self.env.get_domain("std").objects["term", term]
             uri = f"{self.app.builder.get_relative_uri(self.env.docname, page)}#{anchor}"
@@ -73,8 +77,8 @@ def meanings(environment) -> dict[str, str]:
     for item in environment.get_doctree("glossary").findall(nodes.definition_list_item):
         texts = [text for text in item.children[-1].findall(nodes.Text)
                  if not isinstance(text.parent.parent, addnodes.pending_xref)]  # fmt: skip
-        words = " ".join("".join(texts).split())
-        found[item.children[0].astext()] = re.sub(r"\s+([.:,])", r"\1", words)
+        words = re.sub(r"\s+([.:,])", r"\1", " ".join("".join(texts).split()))
+        found |= {term.astext(): words for term in item.findall(nodes.term)}
     return found
 
 

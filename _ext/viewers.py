@@ -64,12 +64,18 @@ def viewer(text: str, still: nodes.image, choose: bool, stored: set[str]) -> lis
             "name": name_of(structure),
             "text": structure,
             "turns": [[float(angle), axis] for angle, axis in turns],
-            "colors": {name: coloring(structure, name) for name in CHOICES.values()},
+            "colors": {name: coloring(structure, name) for name in choices(structure)},
         }
         # No text ends the script that it is part of, or begins another.
         text = json.dumps(data).replace("<", "\\u003c")
         opening += f'<script type="application/json" id="{key}">{text}</script>'
     return [raw(opening), still, raw("</div>")]
+
+
+def choices(structure: str) -> list[str]:
+    """Return the ways to colour a structure; one without a sequence has no classes of residues."""
+    known = re.search(r"^ATOM.{8} CA .(?!UNK)", structure, re.MULTILINE)
+    return [name for name in CHOICES.values() if known or name != "residue class"]
 
 
 def chooses(node: nodes.Node) -> bool:

@@ -155,8 +155,14 @@
     box.after(said);
 
     const show = () => {
-      const { structure: key, color } = Object.fromEntries(new FormData(form));
+      const { structure: key, color: wanted } = Object.fromEntries(new FormData(form));
       const structure = stored(key);
+      // Where a way to colour is missing, it can't be chosen, and the first one takes its place.
+      const color = wanted in structure.colors ? wanted : Object.keys(structure.colors)[0];
+      for (const button of form.elements.color) {
+        button.disabled = !(button.value in structure.colors);
+        button.checked = button.value === color;
+      }
       explain(structure, color);
       said.textContent = `Shown: ${structure.name}, coloured by ${color}.`;
       // Beneath lies the picture of the same structure, from where it is shown first.

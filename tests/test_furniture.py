@@ -36,6 +36,19 @@ def test_glossary_holds_words_that_the_pages_use():
     assert not unused, f"no page uses {unused}: the glossary is for the pages"
 
 
+# Names of genes, programs and units, and the letters of evidence codes, which page 6 explains.
+SPELLED_NOWHERE = "PA26 HRAS KRAS NRAS HMMER JAX GB MB IBA IDA IEA IMP IPI ISA ISS NAS RCA TAS HDA"
+
+
+def test_every_abbreviation_is_in_the_glossary():
+    code = r"`[^`]*`|```.*?```|\]\([^)]*\)|\$[^$]*\$|https?://\S+"
+    prose = re.sub(code, "", prose_of_all_pages(), flags=re.DOTALL)
+    found = set(re.findall(r"(?<![\w-])(?:[A-Z]{2,}\d*|au[A-Z]{3})(?![\w-])", prose))
+    there = {*words_of_the_glossary(), *SPELLED_NOWHERE.split()}
+    assert len(found) > 15
+    assert {word for word in found if not {word, word.rstrip("35")} & there} == set()
+
+
 def test_citations_and_references_agree():
     bibliography = (ROOT / "references.bib").read_text(encoding="utf8")
     known = set(re.findall(r"^@\w+\{(\w+),", bibliography, re.MULTILINE))

@@ -213,8 +213,11 @@ def test_choosing_changes_the_structure_and_its_colours(structures):
     assert coloured(pixels(box)) < coloured(collagen)
     legend = figure.locator(".structure-legend").inner_text().split()
     assert legend == ["helix", "strand", "neither"]
+    # It has no sequence, so its residues have no classes.
+    figure.get_by_label("residue class").check()
     figure.get_by_label("proteasome").check()
-    status.get_by_text("Shown: proteasome").wait_for()
+    status.get_by_text("Shown: proteasome, coloured by chain.").wait_for()
+    assert figure.get_by_label("residue class").is_disabled()
     structures.wait_for_function(
         "box => box.shown === 'proteasome'", arg=box.element_handle(), timeout=60_000
     )
