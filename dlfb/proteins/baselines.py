@@ -1,4 +1,4 @@
-"""What a model must beat: predictions that know little or nothing of the protein (notebook 08).
+"""What a model must beat: predictions that know little or nothing about the protein (notebook 08).
 
 Guesses are float32 of shape (N, T), in a DataFrame with the labels of `targets` where that is one.
 The chapter's two baselines guess 0 or 1, so their auPRC says little; :func:`term_frequency` scores

@@ -26,8 +26,8 @@ _UNIQUE = "a protein that was not named before"
 def load_terms(aspect: str | None = None) -> pd.DataFrame:
     """Read which protein has which GO term: columns EntryID, term, aspect (BPO, MFO, CCO).
 
-    Where the file calls the aspects P, F and C, its terms are as annotated (CAFA6's layout), and
-    their ancestors are added, which is said. With `aspect`, only its rows are kept.
+    Where the file calls the aspects P, F and C (CAFA6's layout), terms come without their
+    ancestors; these are added, and a line says so. With `aspect`, only its rows are kept.
     """
     aspects = list(ontology.ASPECTS)
     if aspect not in (None, *aspects):
@@ -121,14 +121,14 @@ def function_table(
     drop_terms : collection of str
         Terms that say too little to be worth predicting.
     min_proteins, max_length : int
-        Keep terms of so many proteins or more, then proteins of so many residues or fewer. So a
-        column of the table can have fewer proteins, as in the chapter.
+        Keep terms with at least this many proteins, then proteins with at most this many residues.
+        So a column of the table can have fewer proteins, as in the chapter.
     verbose : bool
         Print what each step keeps, what it loses, and why.
     """
     say = print if verbose else lambda line: None
     terms = load_terms(aspect)
-    terms = _keep(terms, terms["term"] != "", f"Annotation, {aspect or 'all aspects'}", "", say)
+    terms = _keep(terms, terms["term"].notna(), f"Annotation, {aspect or 'all aspects'}", "", say)
     terms = name_terms(terms, verbose=verbose)
     if taxonomy_id is not None:
         taxonomy = load_taxonomy()
@@ -221,7 +221,7 @@ def _check(cells: pd.Series, good: pd.Series, name: str, wanted: str, unit: str 
 def _keep_known(terms: pd.DataFrame, proteins, what: str, file: str, say) -> pd.DataFrame:
     known = terms["EntryID"].isin(proteins)
     if known.all():
-        return terms  # and nothing is said
+        return terms  # without a word
     why = f"of proteins that {file} lacks, first {terms['EntryID'][~known].iloc[0]}"
     return _keep(terms, known, f"{what} known", why, say)
 

@@ -108,7 +108,7 @@ def transfer(
     at, source = rows.get_indexer(hits["query"]), columns.get_indexer(hits["target"])
     if len(lost := hits["target"][source < 0]):
         raise ValueError(
-            f"transfer(): the hits name the target {lost.iloc[0]!r}, of which train has no "
+            f"transfer(): the hits name the target {lost.iloc[0]!r}, for which train has no "
             "annotation. Search among the proteins of train, or leave out such hits."
         )
     weights = hits[weight].to_numpy(float)

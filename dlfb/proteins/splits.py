@@ -88,7 +88,7 @@ class Split:
         return len(self.ids)
 
     def batch(self, size: int) -> SimpleNamespace:
-        """Return batches of `size` proteins, in order; iterate over its ``as_numpy_iterator()``."""
+        """Return batches of `size` proteins; call ``as_numpy_iterator()`` to go through them."""
         check_count(size, "size", "batch()")
 
         def as_numpy_iterator() -> Iterator[dict[str, np.ndarray]]:

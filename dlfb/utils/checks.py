@@ -15,7 +15,7 @@ def check_table(
     begins with `who`.
     """
     if not isinstance(table, pd.DataFrame):
-        raise ValueError(f"{who}: a table (DataFrame) is wanted, not a {type(table).__name__}.")
+        raise ValueError(f"{who}: pass a table (DataFrame), not a {type(table).__name__}.")
     for column in columns:
         if (n := list(table.columns).count(column)) != 1:
             has = ", ".join(map(str, table.columns[:8])) or "none"

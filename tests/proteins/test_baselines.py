@@ -17,39 +17,25 @@ RNG = np.random.default_rng(0)
 TRAIN = (RNG.random((500, 4)) < [0.0, 0.1, 0.6, 1.0]).astype(np.float32)
 
 
-def test_coin_flip_is_fair_seeded_and_ignores_the_truth():
-    guess = coin_flip(np.zeros((2000, 4)))
-    assert guess.shape == (2000, 4)
-    assert guess.dtype == np.float32
-    assert set(np.unique(guess)) == {0, 1}
-    assert abs(guess.mean(axis=0) - 0.5).max() < 0.05
-    np.testing.assert_array_equal(guess, coin_flip(np.ones((2000, 4))))
-    assert (guess != coin_flip(np.zeros((2000, 4)), seed=43)).any()
+def test_guesses_are_seeded_and_of_the_right_frequencies():
+    targets = np.zeros((4000, 4))
+    for guess, again, other, frequency in (
+        (coin_flip(targets), coin_flip(targets + 1), coin_flip(targets, seed=43), 0.5),
+        (proportional_guess(TRAIN, 4000), proportional_guess(TRAIN, targets),
+         proportional_guess(TRAIN, 4000, seed=43), TRAIN.mean(axis=0)),
+    ):  # fmt: skip
+        assert guess.dtype == np.float32 and set(np.unique(guess)) == {0, 1}
+        assert abs(guess.mean(axis=0) - frequency).max() < 0.03
+        np.testing.assert_array_equal(guess, again)
+        assert (guess != other).any()
+    assert len(np.unique(guess, axis=0)) > 1, "two proteins get different guesses"
 
 
-def test_proportional_guess_draws_each_term_as_often_as_training_has_it():
-    guess = proportional_guess(TRAIN, 4000)
-    assert guess.shape == (4000, 4)
-    assert set(np.unique(guess)) == {0, 1}
-    assert abs(guess.mean(axis=0) - TRAIN.mean(axis=0)).max() < 0.03
-    assert not guess[:, 0].any()
-    assert guess[:, 3].all()
-    np.testing.assert_array_equal(guess, proportional_guess(TRAIN, np.zeros((4000, 4))))
-    assert (guess != proportional_guess(TRAIN, 4000, seed=43)).any()
-    # Two proteins get different guesses.
-    assert len(np.unique(guess, axis=0)) > 1
-
-
-def test_term_frequency_is_the_training_frequency_for_everyone():
-    scores = term_frequency(TRAIN, 3)
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, np.tile(TRAIN.mean(axis=0), (3, 1)), rtol=1e-6)
-
-
-def test_unknown_targets_do_not_count():
+def test_term_frequency_is_the_known_training_frequency_for_everyone():
     nan = np.nan
-    frequency = term_frequency([[1, nan, 1], [0, nan, nan], [nan, nan, 1]], 1)
-    np.testing.assert_array_equal(frequency, [[0.5, 0, 1]])
+    scores = term_frequency([[1, nan, 1], [0, nan, nan], [nan, nan, 1]], 2)
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores, [[0.5, 0, 1]] * 2)
 
 
 def test_frames_keep_their_labels():
@@ -78,14 +64,11 @@ def test_misfits_are_errors():
 
 def test_composition_of_known_sequences():
     features = composition_features(["MAM", "rx", INSULIN])
-    assert features.shape == (3, 21)
-    assert features.dtype == np.float32
-    column = {letter: i for i, letter in enumerate(AMINO_ACIDS)}
-    assert features[0, column["M"]] == np.float32(2 / 3)
-    assert features[0, column["A"]] == np.float32(1 / 3)
-    assert features[0].sum() == pytest.approx(1 + np.log(3))
+    assert features.shape == (3, 21) and features.dtype == np.float32
+    place = {letter: i for i, letter in enumerate(AMINO_ACIDS)}
+    assert features[0, [place["M"], place["A"]]] == pytest.approx([2 / 3, 1 / 3])
     # X is a residue without a column.
-    assert features[1, column["R"]] == 0.5
+    assert features[1, place["R"]] == 0.5
     assert features[1].sum() == pytest.approx(0.5 + np.log(2))
     shares = [INSULIN.count(letter) / 110 for letter in AMINO_ACIDS]
     np.testing.assert_allclose(features[2], [*shares, np.log(110)], rtol=1e-6)

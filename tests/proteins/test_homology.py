@@ -39,7 +39,7 @@ def test_relatives_are_found_the_nearest_first_and_no_protein_is_its_own():
     assert hits["identity"].tolist() == pytest.approx([110 / 120, 83 / 120], abs=0.02)
 
 
-def test_a_stricter_search_finds_less_and_none_is_an_empty_table():
+def test_a_stricter_search_finds_less_and_nothing_is_an_empty_table():
     loosest = find_relatives(QUERIES, TARGETS, cpus=1)["e_value"].max()
     assert list(find_relatives(QUERIES, TARGETS, loosest / 2, cpus=1)["target"]) == ["near"]
     nothing = find_relatives({"alone": STRANGER}, TARGETS, cpus=1)
@@ -92,7 +92,7 @@ def test_splits_do_as_well_as_frames():
 
 
 def test_transfer_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="'b', of which train has no annotation"):
+    with pytest.raises(ValueError, match="'b', for which train has no annotation"):
         transfer(HITS, TRAIN.drop(index="b"), ["p"])
     with pytest.raises(ValueError, match="queries: the id 'p' occurs twice"):
         transfer(HITS, TRAIN, ["p", "p"])

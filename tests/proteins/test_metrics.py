@@ -5,9 +5,6 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
 from dlfb.proteins.metrics import (
@@ -36,49 +33,46 @@ def by_scikit_learn(truth, scores, threshold):
     ]
 
 
-@st.composite
-def scored_matrices(draw):
-    """Truth and scores of up to 6 x 12; few distinct scores, so that ties are common."""
-    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 12)))
-    truth = draw(arrays(np.int8, shape, elements=st.integers(0, 1)))
+def scored_matrices(seed):
+    """Truth, some of it unknown, and scores of up to 6 x 12, with many ties or none."""
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(1, 7), rng.integers(1, 13)
+    truth = rng.integers(0, 2, shape).astype(float)
     # Rows without a true term, and rows of nothing else, more often than by chance.
-    for i, row in enumerate(draw(st.lists(st.sampled_from("?01"), max_size=shape[0]))):
-        truth[i] = truth[i] if row == "?" else int(row)
-    kind = draw(st.sampled_from(["few levels", "any", "constant"]))
-    if kind == "few levels":
-        scores = draw(arrays(np.int64, shape, elements=st.integers(-2, 3))) / 4
-    elif kind == "any":
-        width = draw(st.sampled_from([32, 64]))
-        finite = st.floats(-(2.0**99), 2.0**99, width=width)
-        scores = draw(arrays(np.dtype(f"float{width}"), shape, elements=finite))
-    else:
-        scores = np.full(shape, draw(st.sampled_from([0.0, 0.5, 1.0])))
-    return truth, scores
+    truth[rng.random(shape[0]) < 0.2] = 0
+    truth[rng.random(shape[0]) < 0.2] = 1
+    truth[rng.random(shape) < rng.choice([0, 0.3])] = np.nan
+    scores = rng.choice(
+        [rng.integers(-2, 4, shape) / 4, rng.normal(size=shape) * 2.0**99, np.full(shape, 0.5)]
+    )
+    return truth, scores.astype(rng.choice([np.float32, np.float64]))
 
 
-@given(scored_matrices(), st.sampled_from([0.0, 0.25, 0.5]))
-@settings(max_examples=80, deadline=None)
-def test_equal_to_scikit_learn_by_row_and_by_column(matrices, threshold):
-    truth, scores = matrices
-    for found, y, p in (
-        (per_protein_metrics(truth, scores, threshold), truth, scores),
-        (per_term_metrics(truth, scores, threshold), truth.T, scores.T),
+@pytest.mark.parametrize("seed", range(60))
+def test_equal_to_scikit_learn_where_the_truth_is_known(seed):
+    truth, scores = scored_matrices(seed)
+    for found, matrix, p in (
+        (per_protein_metrics(truth, scores, 0.25), truth, scores),
+        (per_term_metrics(truth, scores, 0.25), truth.T, scores.T),
     ):
-        expected = np.array([by_scikit_learn(*row, threshold) for row in zip(y, p, strict=True)])
-        np.testing.assert_allclose(found[list(METRICS)], expected, rtol=0, atol=1e-9)
-        np.testing.assert_array_equal(found["positives"], y.sum(axis=1))
+        for row, y, values in zip(found[list(METRICS)].to_numpy(), matrix, p, strict=True):
+            known = ~np.isnan(y)
+            if known.any():
+                expected = by_scikit_learn(y[known] == 1, values[known], 0.25)
+            else:
+                expected = np.nan
+            np.testing.assert_allclose(row, expected, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(found["positives"], (matrix == 1).sum(axis=1))
 
 
 def test_undefined_is_nan_and_can_be_filled():
     truth = np.array([[0, 0, 0], [1, 1, 1], [0, 1, 0]])
     scores = np.array([[0.9, 0.1, 0.1], [0.1, 0.2, 0.3], [0.1, 0.9, 0.2]])
     nan = np.nan
-    expected = [
-        [2 / 3, nan, 0, nan, nan, 0],
-        [0, 0, nan, 1, nan, 3],
-        [1, 1, 1, 1, 1, 1],
-    ]
-    np.testing.assert_array_equal(per_protein_metrics(truth, scores), expected)
+    expected = [[2 / 3, nan, 0, nan, nan, 0], [0, 0, nan, 1, nan, 3], [1, 1, 1, 1, 1, 1]]
+    found = per_protein_metrics(truth, scores)
+    np.testing.assert_array_equal(found, expected)
+    assert summarize(found).loc["precision"].tolist() == [0.5, 2, 1]  # mean, defined, undefined
     filled = per_protein_metrics(truth, scores, undefined=0.0)
     np.testing.assert_array_equal(filled, np.nan_to_num(expected))
     # The book's code counts even the accuracy of a protein without terms as 0.
@@ -87,15 +81,6 @@ def test_undefined_is_nan_and_can_be_filled():
     np.testing.assert_array_equal(book, np.nan_to_num(expected))
     with pytest.raises(ValueError, match="choose a number, or 'book'"):
         per_protein_metrics(truth, scores, undefined="zero")
-
-
-def test_summarize_averages_what_is_defined_and_counts_the_rest():
-    truth = [[0, 0], [1, 0], [1, 0], [1, 0]]
-    table = summarize(per_protein_metrics(truth, [[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.2]]))
-    assert list(table.index) == list(METRICS)
-    assert table.loc["recall"].tolist() == [1 / 3, 3, 1]
-    assert table.loc["precision"].tolist() == [1 / 3, 3, 1]
-    assert table.loc["accuracy"].tolist() == [(0.5 + 1 + 0 + 0.5) / 4, 4, 0]
 
 
 def test_labels_of_frames_are_kept():
@@ -112,57 +97,30 @@ def test_labels_of_frames_are_kept():
             per_protein_metrics(truth, other)
 
 
-@pytest.mark.parametrize(
-    ("truth", "scores", "message"),
-    [
-        ([[0, 1]], [[0.1, 0.2, 0.3]], r"shapes \(1, 2\) and \(1, 3\)"),
-        ([0, 1], [0.1, 0.2], r"shapes \(2,\) and \(2,\)"),
-        ([[0, 0], [0, 2]], np.zeros((2, 2)), "NaN for unknown, but 2 was found in row 1, column 1"),
-        ([["yes", "no"]], [[0.1, 0.2]], "targets must be 0, 1, or NaN for unknown .could not"),
-        ([[0, 1]], [[np.inf, 0.2]], "finite numbers, but inf was found in row 0, column 0"),
-        ([[0, 1]], [[0.1, np.nan]], "finite numbers, but nan was found in row 0, column 1"),
-    ],
-)
+@pytest.mark.parametrize(("truth", "scores", "message"), [
+    ([[0, 1]], [[0.1, 0.2, 0.3]], r"shapes \(1, 2\) and \(1, 3\)"),
+    ([0, 1], [0.1, 0.2], r"shapes \(2,\) and \(2,\)"),
+    ([[0, 0], [0, 2]], np.zeros((2, 2)), "NaN for unknown, but 2 was found in row 1, column 1"),
+    ([["yes", "no"]], [[0.1, 0.2]], "targets must be 0, 1, or NaN for unknown .could not"),
+    ([[0, 1]], [[0.1, np.inf]], "finite numbers, but inf was found in row 0, column 1"),
+])  # fmt: skip
 def test_errors_say_what_is_wrong_and_where(truth, scores, message):
     with pytest.raises(ValueError, match=message):
         per_protein_metrics(truth, scores)
 
 
-def test_empty_matrices():
-    assert per_protein_metrics(np.zeros((0, 4)), np.zeros((0, 4))).shape == (0, 6)
-    assert per_term_metrics(np.zeros((0, 4)), np.zeros((0, 4)))[list(METRICS)].isna().all(axis=None)
-
-
-def test_nothing_is_warned_and_nothing_passed_in_is_changed():
-    truth, scores = np.zeros((3, 4)), np.zeros((3, 4), np.float32)
+def test_edge_cases_warn_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        per_term_metrics(truth, scores)
-        cafa_curve(np.eye(3, 4), scores)
-    assert not truth.any()
-    assert not scores.any()
+        none = np.zeros((0, 4))
+        assert per_protein_metrics(none, none).shape == (0, 6)
+        assert per_term_metrics(none, none)[list(METRICS)].isna().all(axis=None)
+        cafa_curve(np.eye(3, 4), np.zeros((3, 4)))
 
 
-def test_unknown_targets_are_left_out():
-    rng = np.random.default_rng(1)
-    truth = (rng.random((30, 20)) < 0.3).astype(float)
-    scores = rng.random((30, 20)).round(1)
-    truth[rng.random((30, 20)) < 0.3] = np.nan
-    truth[4] = np.nan
-    for metrics_of, y, p in (
-        (per_protein_metrics, truth, scores), (per_term_metrics, truth.T, scores.T)
-    ):  # fmt: skip
-        found = metrics_of(truth, scores)
-        for i, (row, values) in enumerate(zip(y, p, strict=True)):
-            known = ~np.isnan(row)
-            if known.any():
-                expected = by_scikit_learn(row[known] == 1, values[known], 0.5)
-                np.testing.assert_allclose(found.iloc[i, :5], expected, rtol=0, atol=1e-9)
-    as_integers = pd.DataFrame(truth).astype("Int8")
-    pd.testing.assert_frame_equal(per_term_metrics(as_integers, scores), found)
-    nothing = per_protein_metrics(truth, scores).loc[4]
-    assert nothing[list(METRICS)].isna().all() and nothing["positives"] == 0
-    # CAFA's scores: an unknown term counts neither as missed nor as wrong.
+def test_unknown_may_be_pandas_own_and_counts_neither_as_missed_nor_as_wrong():
+    integers = pd.DataFrame([[1, None, 0]]).astype("Int8")
+    assert per_protein_metrics(integers, [[0.9, 0.8, 0.1]]).loc[0, "accuracy"] == 1
     assert fmax([[1, np.nan, 0], [np.nan] * 3], [[0.9, 0.9, 0.1], [0.9] * 3]) == 1
     assert smin([[1, np.nan, 0]], [[0.9, 0.9, 0.1]], [1, 1, 1]) == 0
 
@@ -171,15 +129,13 @@ def test_bootstrap_interval():
     values = np.random.default_rng(0).normal(3, 2, 400)
     low, high = bootstrap_interval(values)
     error = 1.96 * values.std() / 20
-    assert low == pytest.approx(values.mean() - error, abs=0.015)
-    assert high == pytest.approx(values.mean() + error, abs=0.015)
+    assert (low, high) == pytest.approx((values.mean() - error, values.mean() + error), abs=0.015)
     assert bootstrap_interval(values) == (low, high) != bootstrap_interval(values, seed=1)
     assert bootstrap_interval(pd.Series([*values, np.nan])) == (low, high)
     narrow = bootstrap_interval(values, level=0.5)
     assert low < narrow[0] < narrow[1] < high
-    assert bootstrap_interval([2, 2, np.nan]) == (2, 2)
     assert np.isnan(bootstrap_interval([np.nan])).all()
-    for options in ({"repeats": 0}, {"level": 95}, {"level": 0}, {"values": np.eye(2)}):
+    for options in ({"repeats": 0}, {"level": 95}, {"values": np.eye(2)}):
         with pytest.raises(ValueError, match="repeats must be|one column and level between"):
             bootstrap_interval(**{"values": values, **options})
 
@@ -229,7 +185,7 @@ def by_cafaeval(folder, truth, scores, weights):
     return table.reset_index()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("decimals", [2, 9])
 def test_equal_to_cafaeval(tmp_path, seed, decimals):
     truth, scores, weights = random_annotation(seed, decimals)
@@ -246,22 +202,6 @@ def test_equal_to_cafaeval(tmp_path, seed, decimals):
         # cafaeval leaves out thresholds above every score.
         theirs = expected[[name + suffix for name in names.values()]]
         np.testing.assert_allclose(curve[list(names)].iloc[: len(expected)], theirs, atol=1e-9)
-
-
-def test_cafa_scores_worked_out_by_hand():
-    truth = np.array([[1, 1, 0], [1, 0, 1], [0, 0, 0]])
-    scores = np.array([[0.9, 0.2, 0.2], [0.3, 0.1, 0.0], [1.0, 1.0, 1.0]])
-    weights = [1.0, 2.0, 3.0]
-    curve = cafa_curve(truth, scores, weights, thresholds=[0.2, 0.5])
-    assert curve["coverage"].tolist() == [1, 0.5]
-    assert curve["precision"].tolist() == [(3 / 6 + 1) / 2, 1]
-    assert curve["recall"].tolist() == [(1 + 1 / 4) / 2, (1 / 3) / 2]
-    assert curve["remaining"].tolist() == [3 / 2, (2 + 4) / 2]
-    assert curve["misinformation"].tolist() == [3 / 2, 0]
-    assert curve["s"].tolist() == [np.hypot(1.5, 1.5), 3]
-    assert smin(truth, scores, weights, [0.2, 0.5]) == np.hypot(1.5, 1.5)
-    # Unweighted: one protein has a prediction, a right one; it finds one of two terms.
-    assert fmax(truth, scores, [0.5]) == 2 * 1 * 0.25 / (1 + 0.25)
 
 
 def test_weights_are_matched_by_name():

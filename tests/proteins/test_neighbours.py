@@ -28,17 +28,12 @@ def test_neighbours_are_those_found_by_hand(metric):
     np.testing.assert_allclose(found["similarity"], similar)
 
 
-def test_no_protein_is_its_own_neighbour():
-    found = nearest_neighbours(TARGETS, TARGETS, k=2)
-    assert (found["query"] != found["target"]).all()
-    assert (found["query"].value_counts() == 2).all()
-
-
-def test_all_targets_at_most_and_what_points_away_does_not_count():
-    found = nearest_neighbours(QUERIES, TARGETS, k=99)
-    assert len(found) == 7 * 30 and found["similarity"].min() == 0
+def test_all_targets_at_most_never_oneself_and_what_points_away_has_no_weight():
+    found = nearest_neighbours(TARGETS, TARGETS, k=99)
+    assert len(found) == 30 * 29 and (found["query"] != found["target"]).all()
+    assert found["similarity"].min() == 0
     annotation = pd.DataFrame(1, index=TARGETS.index, columns=["x"])
-    scores, has = transfer(found, annotation, QUERIES.index, weight="similarity")
+    scores, has = transfer(found, annotation, TARGETS.index, weight="similarity")
     np.testing.assert_allclose(scores, 1, rtol=1e-6)
     assert has.all()
 

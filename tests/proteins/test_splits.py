@@ -1,5 +1,6 @@
 """Dividing proteins: whole groups on one side, the same sizes and splits every time."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -23,19 +24,12 @@ def proteins_of(sequences):
 
 def test_split_sizes_are_the_chapter_s():
     splits = split_proteins(proteins_of([str(i) for i in range(5957)]))
-    assert {name: len(s) for name, s in splits.items()} == {
-        "train": 3574, "valid": 1191, "test": 1192,
-    }  # fmt: skip
-
-
-FRACTIONS = st.sampled_from(
-    [(0.6, 0.2, 0.2), (0.7, 0.2, 0.1), (1 / 3,) * 3, (1, 0, 0), (0, 0.5, 0.5)]
-)
+    assert [len(split) for split in splits.values()] == [3574, 1191, 1192]
 
 
 @given(
     sequences=st.lists(st.integers(0, 12).map(str), max_size=40),
-    fractions=FRACTIONS,
+    fractions=st.sampled_from([(0.6, 0.2, 0.2), (1 / 3,) * 3, (1, 0, 0), (0, 0.5, 0.5)]),
     seed=st.integers(0, 2**32 - 1),
     shuffle=st.randoms(use_true_random=False),
 )
@@ -44,19 +38,17 @@ def test_split_properties(sequences, fractions, seed, shuffle):
     splits = split_proteins(table, fractions, seed)
     assert list(splits) == ["train", "valid", "test"]
     # Every protein is in one split, its row unchanged, and rows are in order.
-    joined = pd.concat(splits.values())
-    pd.testing.assert_frame_equal(joined.sort_values("EntryID", ignore_index=True), table)
-    for split in splits.values():
-        assert split["EntryID"].is_monotonic_increasing
-        assert split.index.tolist() == list(range(len(split)))
-    # No sequence on two sides.
+    joined = pd.concat(splits.values()).sort_values("EntryID", ignore_index=True)
+    pd.testing.assert_frame_equal(joined, table)
+    assert all(split["EntryID"].is_monotonic_increasing for split in splits.values())
+    # No sequence is on two sides.
     sides = [set(split["Sequence"]) for split in splits.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))
     # As close to the fractions as the groups allow.
     sizes = pd.Series(sequences, dtype=object).value_counts()
     largest, singles = sizes.max() if len(sizes) else 0, int((sizes == 1).sum())
+    slack = 1 if 2 * largest <= singles else 2 * largest + 1
     for split, fraction in zip(splits.values(), fractions, strict=True):
-        slack = 1 if 2 * largest <= singles else 2 * largest + 1
         assert abs(len(split) - fraction * len(table)) <= slack
     # Whatever the order of the rows.
     order = list(range(len(table)))
@@ -86,13 +78,8 @@ def test_split_is_a_matter_of_its_seed_and_not_of_python_s_hash_seed():
         for seed in (1, 2):
             print([list(split["EntryID"]) for split in split_proteins(table, seed=seed).values()])
     """
-    printed = [
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=ROOT, check=True, capture_output=True, text=True,
-        ).stdout
-        for seed in ("0", "1")
-    ]  # fmt: skip
+    run = functools.partial(subprocess.check_output, [sys.executable, "-c", code], cwd=ROOT)
+    printed = [run(env={**os.environ, "PYTHONHASHSEED": seed}) for seed in ("0", "1")]
     assert printed[0] == printed[1]
     first, second = printed[0].splitlines()
     assert first != second

@@ -7,8 +7,8 @@ GOOD = pd.DataFrame({"EntryID": ["A", "B"], "term": ["x", "x"]})
 
 
 @pytest.mark.parametrize(("table", "message"), [
-    ({"EntryID": ["A"]}, "f.., a table .DataFrame. is wanted, not a dict"),
-    ([["A", "x"]], "f.., a table .DataFrame. is wanted, not a list"),
+    ({"EntryID": ["A"]}, "f.., pass a table .DataFrame., not a dict"),
+    ([["A", "x"]], "f.., pass a table .DataFrame., not a list"),
     (GOOD[["EntryID"]], "no column 'term'; it has EntryID"),
     (GOOD[["EntryID", "term", "term"]], "2 column 'term'; it has EntryID, term, term"),
     (GOOD.assign(term=["x", None]), "row 1 has no term .EntryID 'B'., the first of 1 such"),
