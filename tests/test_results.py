@@ -144,15 +144,15 @@ def test_the_report_has_book_and_runs_side_by_side():
     assert "03_c stopped: OSError: no network" in text and "](fig-2-15.png)" in text
 
 
-def test_the_verdict_is_reckoned_from_the_figures():
+def test_the_verdict_is_computed_from_the_figures():
     facts = {fact: results.BOOK[fact] for fact in results.VERDICT.values()}
-    assert results.verdict({"facts": facts})[0].startswith("5 of 5 are within 15%")
+    assert results.verdict({"facts": facts})[0].startswith("**5 of 5 figures are within 15 %")
     facts |= {"auprc, model (test)": "0.300", "training proteins": "3261"}
     del facts["auPRC of GO:0004930"]
     first, _, *rows = results.verdict({"facts": facts})
-    assert first.startswith("3 of 5") and len(rows) == 2 + 5
-    assert rows[4].endswith("| 3,574 | 3,261 | near: 91% of it |")
-    assert rows[5].endswith("| .410 | 0.300 | not near: 73% of it |")
+    assert first.startswith("**3 of 5") and len(rows) == 2 + 5
+    assert rows[4].endswith("| 3,574 | 3,261 | near: 91 % of it |")
+    assert rows[5].endswith("| .410 | 0.300 | not near: 73 % of it |")
     assert rows[6].endswith("| .949 | — | not known |")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from dlfb.proteins.dataset import load_sequences, load_taxonomy, load_terms
 from tests.loopback import Loopback
-from tools.uniprot_dataset import EVIDENCE, main, make_dataset, read_annotations
+from tools.build_human_data import EXPERIMENTAL
+from tools.uniprot_dataset import main, make_dataset, read_annotations
 
 GO = """format-version: 1.2
 data-version: releases/2030-01-01
@@ -107,15 +108,15 @@ def annotations(tmp_path, text, taxa=(9606,)):
 
 
 def test_what_cafa_keeps_is_kept(tmp_path, capsys):
-    codes = ["IEA", "ISS", "IBA", "ND", "NAS", *sorted(EVIDENCE)]
+    codes = ["IEA", "ISS", "IBA", "ND", "NAS", *sorted(EXPERIMENTAL)]
     rows = [(f"P{code}", "GO:1", code) for code in codes]
     rows += [("PNOT", "GO:1", "IDA", "NOT|enables"), ("PRAT", "GO:1", "IDA", "", "taxon:10116")]
     rows += [("PVIR-2", "GO:1", "IDA", "", "taxon:9606|taxon:1"), ("PVIR:PRO_1", "GO:1")]
     table = annotations(tmp_path, gaf(*rows))
-    assert set(table["EntryID"]) == {f"P{code}" for code in EVIDENCE} | {"PVIR"}
+    assert set(table["EntryID"]) == {f"P{code}" for code in EXPERIMENTAL} | {"PVIR"}
     assert set(table["taxonomyID"]) == {"9606"} and not table.duplicated().any()
     told = capsys.readouterr().out
-    assert "5 neither experimental nor curated; 1 negative (NOT); 1 of taxon:10116" in told
+    assert "1 of another taxon; 5 neither experimental nor curated; 1 negative (NOT)" in told
     assert annotations(tmp_path, gaf(*rows) + "\n").equals(table)  # an empty line at the end
 
 
@@ -128,10 +129,9 @@ def test_a_bad_record_does_not_stop_the_others(inputs, tmp_path):
 
 
 @pytest.mark.parametrize(("row", "cause"), [
-    (("MGI:1", "GO:1", "IDA", "", "taxon:9606", "MGI"), "1 of the database MGI, not UniProtKB"),
-    (("P1", "GO:1", "IDA", "", "taxon:9606", "UniProt"), "1 of the database UniProt, not Uni"),
-    (("P1", "GO:1", "IDA", "", "taxon:10116"), "1 of taxon:10116"),
-    (("P1", "GO:1", "IDA", "", ""), "1 of no taxon"),
+    (("P1", "GO:1", "IDA", "", "taxon:9606", "UniProt"), "1 of another database than UniProtKB"),
+    (("P1", "GO:1", "IDA", "", "taxon:10116"), "1 of another taxon"),
+    (("P1", "GO:1", "IDA", "", ""), "1 of another taxon"),
     (("P1", ""), "1 without a protein or a term"),
     (("P1", "GO:1", "IEA"), "1 neither experimental nor curated"),
 ])  # fmt: skip

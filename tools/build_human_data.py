@@ -29,18 +29,12 @@ PACKAGES = {
 PAIR = ["EntryID", "term", "aspect"]
 
 ASPECTS = {"bp": "BPO", "cc": "CCO", "mf": "MFO"}
-NAMESPACES = {
-    "BPO": "biological_process",
-    "CCO": "cellular_component",
-    "MFO": "molecular_function",
-}
+NAMESPACES = {"BPO": "biological_process", "CCO": "cellular_component",
+              "MFO": "molecular_function"}  # fmt: skip
 RELATIONS = {"isa": "is_a: ", "part of": "relationship: part_of "}
 # What CAFA counts as evidence: experiments, one by one or many at once, and two curators' codes.
-EXPERIMENTAL = {
-    *("EXP", "IDA", "IPI", "IMP", "IGI", "IEP"),
-    *("HTP", "HDA", "HMP", "HGI", "HEP"),
-    *("TAS", "IC"),
-}
+EXPERIMENTAL = {"EXP", "IDA", "IPI", "IMP", "IGI", "IEP", "HTP", "HDA", "HMP", "HGI", "HEP",
+                "TAS", "IC"}  # fmt: skip
 NO_DATA = "ND"  # a curator looked and found nothing known
 TAXA = {
     "Arabidopsis thaliana": 3702,
@@ -237,9 +231,8 @@ def obo(terms: dict, parents: dict) -> str:
     """Return the ontology as an OBO file: ids, names, aspects, is_a and part_of."""
     parts = ["format-version: 1.2\ndata-version: releases/2022-07-01\nontology: go\n"]
     for term, (name, aspect) in sorted(terms.items()):
-        lines = [f"\n[Term]\nid: {term}\nname: {name}\nnamespace: {NAMESPACES[aspect]}\n"]
-        lines += [f"{RELATIONS[how]}{parent}\n" for how, parent in sorted(parents.get(term, ()))]
-        parts += lines
+        parts.append(f"\n[Term]\nid: {term}\nname: {name}\nnamespace: {NAMESPACES[aspect]}\n")
+        parts += [f"{RELATIONS[how]}{parent}\n" for how, parent in sorted(parents.get(term, ()))]
     return "".join(parts)
 
 

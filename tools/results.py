@@ -20,20 +20,16 @@ import platform
 import re
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 import pandas as pd
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.halves import read_text_half
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = ROOT / "notebooks"
+from tools.run_pages import PAGES, ROOT, execute
 
 STORED = ROOT / "_static" / "results"
 FACTS = pd.read_csv(
@@ -111,7 +107,7 @@ def run_pages(data: str, environment: dict, pictures: Path | None = None, folder
     run = {"data": data, "machine": machine(), "facts": {}, "seconds": {}, "stopped": {}}
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="dlfb-results-") as cache:
-        os.environ.update({"DLFB_PROGRESS": "0", "DLFB_CACHE": cache, **environment})
+        os.environ.update({"DLFB_CACHE": cache, **environment})
         try:
             for text_half in sorted(folder.glob("[0-9]*.md")):
                 if text_half.stem[:2] in set(FACTS["page"]) | {"08"}:
@@ -123,28 +119,23 @@ def run_pages(data: str, environment: dict, pictures: Path | None = None, folder
 
 
 def one_page(text_half: Path, run: dict, pictures: Path | None) -> None:
-    notebook = read_text_half(text_half)
-    notebook.cells.append(nbformat.v4.new_code_cell(probe(text_half.stem[:2])))
-    resources = {"metadata": {"path": str(text_half.parent)}}
-    client = NotebookClient(notebook, timeout=24 * 3600, kernel_name="python3", resources=resources)
-    began = time.perf_counter()
+    """Execute a page, and add its facts and its time to `run`, or the error that stopped it."""
+    name, notebook = text_half.stem, read_text_half(text_half)
+    notebook.cells.append(nbformat.v4.new_code_cell(probe(name[:2])))
     try:
-        client.execute()
+        run["seconds"][name] = execute(notebook, text_half.parent, timeout=24 * 3600)
     except CellExecutionError as error:
-        run["stopped"][text_half.stem] = f"{error.ename}: {error.evalue}"
-        print(f" stopped  {text_half.stem}: {error.ename}: {error.evalue}", flush=True)
+        run["stopped"][name] = f"{error.ename}: {error.evalue}"
+        print(f" stopped  {name}: {run['stopped'][name]}", flush=True)
         return
-    run["seconds"][text_half.stem] = time.perf_counter() - began
-    print(f"{run['seconds'][text_half.stem]:6.1f} s  {text_half.stem}", flush=True)
+    print(f"{run['seconds'][name]:6.1f} s  {name}", flush=True)
     printed = "".join(output.get("text", "") for output in notebook.cells[-1].outputs)
     run["facts"] |= json.loads(printed.split(MARK)[1])
     for cell in notebook.cells if pictures else ():
         label = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
         shown = [o["data"] for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
         if label in FIGURES and shown:
-            pictures.mkdir(parents=True, exist_ok=True)
-            image = base64.b64decode(shown[0]["image/png"])
-            (pictures / f"{label}.png").write_bytes(image)
+            (pictures / f"{label}.png").write_bytes(base64.b64decode(shown[0]["image/png"]))
 
 
 def machine() -> str:
@@ -204,9 +195,10 @@ def verdict(run: dict) -> list[str]:
         if re.fullmatch(r"[\d,]*\.?\d+", value):
             share = float(value.replace(",", "")) / float(BOOK[fact].replace(",", ""))
             near += abs(share - 1) <= NEAR
-            words = f"{'near' if abs(share - 1) <= NEAR else 'not near'}: {share:.0%} of it"
+            words = f"{'near' if abs(share - 1) <= NEAR else 'not near'}: {100 * share:.0f} % of it"
         rows.append(row(question, BOOK[fact], value, words))
-    return [f"{near} of 5 are within {NEAR:.0%} of the book's figure.", "", *rows]
+    words = f"**{near} of {len(VERDICT)} figures are within {100 * NEAR:.0f} % of the book's.**"
+    return [words, "", *rows]
 
 
 def table(*headings: str) -> list[str]:

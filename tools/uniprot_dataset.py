@@ -13,8 +13,6 @@ import argparse
 import re
 import shutil
 import sys
-import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -22,27 +20,13 @@ from urllib.parse import quote
 import pandas as pd
 import pooch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dlfb.proteins.ontology import propagate, read_ontology
 from dlfb.proteins.sequences import open_text, read_fasta
 from dlfb.proteins.thresholds import information_accretion
+from tools.build_human_data import EXPERIMENTAL, write_table
 
-#: Seen in an experiment, one by one or in great numbers, told by an author, or curated.
-EVIDENCE = {
-    "EXP",
-    "IDA",
-    "IPI",
-    "IMP",
-    "IGI",
-    "IEP",
-    "HTP",
-    "HDA",
-    "HMP",
-    "HGI",
-    "HEP",
-    "TAS",
-    "IC",
-}
-#: Where GOA has the annotation of a taxon. Yeast is filed under its strain S288c.
+# Where GOA has the annotation of a taxon. Yeast is filed under its strain S288c.
 GOA = {9606: "HUMAN/goa_human", 10090: "MOUSE/goa_mouse", 10116: "RAT/goa_rat",
        559292: "YEAST/goa_yeast", 7227: "FLY/goa_fly", 6239: "WORM/goa_worm",
        7955: "ZEBRAFISH/goa_zebrafish", 3702: "ARABIDOPSIS/goa_arabidopsis",
@@ -50,6 +34,8 @@ GOA = {9606: "HUMAN/goa_human", 10090: "MOUSE/goa_mouse", 10116: "RAT/goa_rat",
 ANNOTATIONS = "https://ftp.ebi.ac.uk/pub/databases/GO/goa/{}.gaf.gz"
 SEQUENCES = "https://rest.uniprot.org/uniprotkb/stream?format=fasta&compressed=true&query={}"
 ONTOLOGY = "https://purl.obolibrary.org/obo/go/go-basic.obo"
+# The columns of GAF that count, by their place.
+GAF = {0: "database", 1: "EntryID", 3: "relation", 4: "term", 6: "evidence", 12: "taxonomyID"}
 
 
 def make_dataset(
@@ -67,8 +53,7 @@ def make_dataset(
             f"{ANNOTATIONS.partition('{')[0]}, and name it with --annotations."
         )
     annotations = annotations or [ANNOTATIONS.format(GOA[taxon]) for taxon in taxa]
-    queries = [quote(f"(organism_id:{taxon})") for taxon in taxa]
-    sequences = sequences or [SEQUENCES.format(query) for query in queries]
+    sequences = sequences or [SEQUENCES.format(quote(f"(organism_id:{taxon})")) for taxon in taxa]
     folder = Path(destination) / "proteins/datasets"
     folder.mkdir(parents=True, exist_ok=True)
     with open_text(_local(ontology, folder)) as text:
@@ -78,7 +63,24 @@ def make_dataset(
     terms = propagate(annotated, graph)
     if terms.empty:
         raise ValueError(f"None of the {len(annotated):,} annotations has a term of {ontology}.")
-    wanted, letters = set(terms["EntryID"]), {}
+    letters = read_wanted(sequences, set(terms["EntryID"]), folder)
+    terms = terms[terms["EntryID"].isin(letters)].reset_index(drop=True)
+    taxonomy = annotated[["EntryID", "taxonomyID"]].drop_duplicates("EntryID")
+    taxonomy = taxonomy[taxonomy["EntryID"].isin(letters)].sort_values("EntryID")
+    write_table(folder / "train_terms.tsv.zip", terms)
+    write_table(folder / "train_taxonomy.tsv.zip", taxonomy)
+    records = "".join(f">{name}\n{letters[name]}\n" for name in sorted(letters))
+    (folder / "train_sequences.fasta").write_text(records)
+    accretion = information_accretion(terms, graph)
+    accretion.to_csv(folder / "IA.tsv", sep="\t", header=False)
+    print(f"{len(terms):,} rows of terms, {len(letters):,} proteins, {len(taxa)} taxa in {folder}.")
+    shutil.rmtree(folder / ".fetched", ignore_errors=True)
+    return folder
+
+
+def read_wanted(sequences: Sequence[str], wanted: set[str], folder: Path) -> dict[str, str]:
+    """Return the sequence of each wanted protein that the files or addresses have."""
+    letters: dict[str, str] = {}
     for place in sequences:
         for name, sequence in read_fasta(_local(place, folder), on_error="skip"):
             if name in wanted and letters.setdefault(name, sequence) != sequence:
@@ -90,18 +92,7 @@ def make_dataset(
         )
     if lost := len(wanted) - len(letters):
         print(f"{lost:,} annotated proteins left out: the sequence files lack them.")
-    terms = terms[terms["EntryID"].isin(letters)].reset_index(drop=True)
-    taxonomy = annotated[["EntryID", "taxonomyID"]].drop_duplicates("EntryID")
-    taxonomy = taxonomy[taxonomy["EntryID"].isin(letters)].sort_values("EntryID")
-    _write_table(terms, folder / "train_terms.tsv.zip")
-    _write_table(taxonomy, folder / "train_taxonomy.tsv.zip")
-    records = "".join(f">{name}\n{letters[name]}\n" for name in sorted(letters))
-    (folder / "train_sequences.fasta").write_text(records)
-    accretion = information_accretion(terms, graph)
-    accretion.to_csv(folder / "IA.tsv", sep="\t", header=False)
-    print(f"{len(terms):,} rows of terms, {len(letters):,} proteins, {len(taxa)} taxa in {folder}.")
-    shutil.rmtree(folder / ".fetched", ignore_errors=True)
-    return folder
+    return letters
 
 
 def read_annotations(paths: Sequence[Path], taxa: Sequence[int]) -> pd.DataFrame:
@@ -117,51 +108,58 @@ def read_annotations(paths: Sequence[Path], taxa: Sequence[int]) -> pd.DataFrame
     ValueError
         If a file is not GAF or damaged, or nothing is left: the message says why rows went.
     """
-    taxon_of = {f"taxon:{taxon}": str(taxon) for taxon in taxa}
-    rows, reasons = {}, Counter()
-    for path in paths:
-        with open_text(path) as lines:
-            first = lines.readline()
-            if not re.match(r"!\s*gaf-version:\s*2\.", first):
-                raise ValueError(
-                    f"{path.name}, line 1: a GAF file begins with '!gaf-version: 2.2', but this "
-                    f"reads {first.strip()[:60]!r}. Is it another kind of file?"
-                )
-            for number, line in enumerate(lines, start=2):
-                if line.startswith("!") or not line.strip():
-                    continue
-                fields = line.rstrip("\r\n").split("\t")
-                if len(fields) < 15:
-                    raise ValueError(
-                        f"{path.name}, line {number}: {len(fields)} fields where GAF has 17. The "
-                        "file is damaged or of another format; get it again."
-                    )
-                taxon = fields[12].partition("|")[0]
-                if fields[0] != "UniProtKB":
-                    reasons[f"of the database {fields[0]}, not UniProtKB"] += 1
-                elif taxon not in taxon_of:
-                    reasons[f"of {taxon or 'no taxon'}"] += 1
-                elif not (fields[1] and fields[4]):
-                    reasons["without a protein or a term"] += 1
-                elif fields[6] not in EVIDENCE:
-                    reasons["neither experimental nor curated"] += 1
-                elif "NOT" in fields[3].split("|"):
-                    reasons["negative (NOT)"] += 1
-                else:
-                    # A form of a protein (P12345-2, P12345:PRO_1) counts as the protein.
-                    entry = re.split("[-:]", fields[1], maxsplit=1)[0]
-                    rows[entry, fields[4]] = taxon_of[taxon]
-    why = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(5))
-    if not rows:
+    rows = pd.DataFrame([row for path in paths for row in _gaf_rows(path)], columns=[*GAF.values()])
+    rows["taxonomyID"] = rows["taxonomyID"].str.partition("|")[0]
+    known = {f"taxon:{taxon}": str(taxon) for taxon in taxa}
+    checks = {
+        "of another database than UniProtKB": rows["database"] == "UniProtKB",
+        "of another taxon": rows["taxonomyID"].isin(known.keys()),
+        "without a protein or a term": (rows["EntryID"] != "") & (rows["term"] != ""),
+        "neither experimental nor curated": rows["evidence"].isin(EXPERIMENTAL),
+        "negative (NOT)": ~rows["relation"].str.split("|").map(lambda words: "NOT" in words),
+    }
+    left, reasons = pd.Series(True, rows.index), []
+    for reason, passes in checks.items():
+        if count := (left & ~passes).sum():
+            reasons.append(f"{count:,} {reason}")
+        left &= passes
+    why = "; ".join(reasons)
+    if not left.any():
         names = ", ".join(path.name for path in paths)
         raise ValueError(
-            f"No annotation of {', '.join(taxon_of)} with an id of UniProtKB is left in {names}: "
+            f"No annotation of {', '.join(known)} with an id of UniProtKB is left in {names}: "
             f"{why or 'there is none'}. GOA's files have UniProt's ids; a species is filed under "
             "the number that UniProt gives it (baker's yeast: 559292)."
         )
-    print(f"{len(rows):,} annotations kept; left out: {why or 'none'}.")
-    table = pd.DataFrame(list(rows), columns=["EntryID", "term"])
-    return table.assign(taxonomyID=list(rows.values()))
+    # A form of a protein (P12345-2, P12345:PRO_1) counts as the protein.
+    table = rows.loc[left, ["EntryID", "term", "taxonomyID"]].replace({"taxonomyID": known})
+    table["EntryID"] = table["EntryID"].str.replace("[-:].*", "", regex=True)
+    table = table.drop_duplicates(["EntryID", "term"], ignore_index=True)
+    print(f"{len(table):,} annotations kept; left out: {why or 'none'}.")
+    return table
+
+
+def _gaf_rows(path: Path) -> list[list[str]]:
+    """Return the columns of GAF of each annotation in a file."""
+    rows = []
+    with open_text(path) as lines:
+        first = lines.readline()
+        if not re.match(r"!\s*gaf-version:\s*2\.", first):
+            raise ValueError(
+                f"{path.name}, line 1: a GAF file begins with '!gaf-version: 2.2', but this "
+                f"reads {first.strip()[:60]!r}. Is it another kind of file?"
+            )
+        for number, line in enumerate(lines, start=2):
+            if line.startswith("!") or not line.strip():
+                continue
+            fields = line.rstrip("\r\n").split("\t")
+            if len(fields) < 15:
+                raise ValueError(
+                    f"{path.name}, line {number}: {len(fields)} fields where GAF has 17. The "
+                    "file is damaged or of another format; get it again."
+                )
+            rows.append([fields[place] for place in GAF])
+    return rows
 
 
 def _local(place: str | Path, folder: Path) -> Path:
@@ -175,14 +173,6 @@ def _local(place: str | Path, folder: Path) -> Path:
         return Path(fetcher.fetch(name, downloader=pooch.HTTPDownloader(timeout=(10, 60))))
     except (OSError, ValueError) as error:  # the errors of requests are OSErrors
         raise OSError(f"{place} can't be had: {error}. Name a file of your own instead.") from error
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write TSV alone in a zip: without a clock in it, the same table gives the same bytes."""
-    member = zipfile.ZipInfo(path.name.removesuffix(".zip"))
-    member.compress_type = zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(member, table.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
