@@ -8,8 +8,12 @@ import json
 import re
 from pathlib import Path
 
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_markdown_cell, new_notebook
+
 from tools.colab_cell import METADATA
-from tools.halves import CAPTION
+from tools.halves import CAPTION, FOLDS
 
 OBJECTIVES, LAST = "What you will be able to do", ["Check yourself", "Key points", "Next"]
 LIMIT_BYTES = 2_000_000
@@ -20,8 +24,8 @@ MACHINE_PATH = re.compile(
 )
 REGISTRY = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|deb\.debian\.org")
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
-# What Colab and GitHub show as it is typed: MyST's roles, directives and their options.
-MYST = re.compile(r"\{[a-z:]+\}`|^\s*[`:]{3,}\s*\{[a-z-]+\}|^:[a-z-]+:|^\([\w-]+\)=", re.MULTILINE)
+# MyST's roles, directives, their options and labels, as Colab and GitHub show them.
+MYST = re.compile(r"\{[a-z]+(?::[a-z]+)?\}|^\s*:::|^\s*:[a-z-]+:|^\s*\([\w-]+\)=", re.MULTILINE)
 PADDED = re.compile(r"\b[Pp]ages? 0\d")  # the site numbers its pages 1, 2, 3
 INVENTED = re.compile(r"\bsimulat\w*", re.IGNORECASE)
 FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.MULTILINE | re.DOTALL)
@@ -214,15 +218,24 @@ def invention_problems(notebook) -> list[str]:
     return _found(notebook, {"something that is not real": INVENTED})
 
 
-def plain_problems(notebook) -> list[str]:
-    """Text is Markdown that every notebook viewer renders."""
-    cells = [(n, cell) for n, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"]
-    found = [(number, MYST.search(cell.source)) for number, cell in cells]
-    return [
-        f"cell {number}: Colab and GitHub don't render {match.group(0).strip()!r}"
-        for number, match in found
-        if match
-    ]
+def viewer_problems(notebook) -> list[str]:
+    """Colab, GitHub and JupyterLab show the lesson: readable text, captions, folded solutions."""
+    text = [new_markdown_cell(c.source) for c in notebook.cells if c.cell_type == "markdown"]
+    html, _ = HTMLExporter().from_notebook_node(new_notebook(cells=text))
+    shown = BeautifulSoup(html, "html.parser").body
+    for code in shown.find_all(["pre", "code", "script", "style"]):
+        code.decompose()
+    found = MYST.findall(shown.get_text())
+    problems = [f"Colab and GitHub don't render {each.strip()!r}" for each in found]
+    for number, cell in code_cells(notebook):
+        tags, fold = cell.metadata.get("tags", []), cell.metadata.get("jupyter", {})
+        wanted = next((FOLDS[tag] for tag in tags if tag in FOLDS), {})
+        if fold != wanted or (cell.metadata.get("cellView") == "form") != bool(wanted):
+            problems.append(f"cell {number} is not folded as its tags say: run make notebooks")
+        caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")
+        if caption and not notebook.cells[number + 1].source.endswith(f".* {caption}"):
+            problems.append(f"cell {number}: its caption is not below it: run make notebooks")
+    return problems
 
 
 def number_problems(notebook) -> list[str]:

@@ -4,7 +4,6 @@ The good page is the template of CONTRIBUTING.md, executed: so the template is h
 and the tool that executes pages to its promises.
 """
 
-import copy
 import os
 import re
 import shutil
@@ -60,16 +59,10 @@ def fails(problems, words):
 
 
 def test_the_template_keeps_every_rule(folder, text, page):
-    sources = [cell.source for cell in page.cells if cell.cell_type == "markdown"]
-    assert guards.pair_problems(text, page) == []
-    assert guards.execution_problems(page) == []
-    assert guards.stability_problems(page) == []
-    assert guards.contract_problems(page, colab_cell(), FEW) == []
-    assert guards.picture_problems(page) == []
-    assert guards.link_problems(sources, folder) == []
-    assert guards.word_problems(page) == guards.invention_problems(page) == []
-    assert guards.width_problems(page) == guards.plain_problems(page) == []
-    assert guards.number_problems(page) == []
+    assert guards.pair_problems(text, page) == contract(page) == []
+    for rule in {rule for _, rule, _ in BROKEN} - {"contract"}:
+        assert getattr(guards, f"{rule}_problems")(page) == []
+    assert guards.link_problems([c.source for c in page.cells], folder) == []
     assert guards.size_problems(folder / "01_page.ipynb") == []
 
 
@@ -85,105 +78,106 @@ def test_halves_that_differ(text, page, what):
     fails(guards.pair_problems(text, page), "halves differ|the text half has")
 
 
-def test_cells_that_were_not_executed_in_order(page):
-    never, twice = copy.deepcopy(page), copy.deepcopy(page)
-    code(never).execution_count = None
-    code(twice).execution_count = 17
-    for broken in (never, twice):
-        fails(guards.execution_problems(broken), "not executed in order")
+def prints(page, text: str, name: str = "stdout") -> None:
+    code(page).outputs = [new_output("stream", name=name, text=text)]
 
 
-def test_errors_and_stderr(page):
-    code(page, 1).outputs = [new_output("stream", name="stderr", text="UserWarning: old")]
-    code(page, 2).outputs = [new_output("error", ename="ValueError", evalue="", traceback=[])]
-    fails(guards.execution_problems(page), "text from stderr: 'UserWarning")
-    fails(guards.execution_problems(page), "stores an error: ValueError")
+def shows(page, **data) -> None:
+    code(page, 1).outputs = [new_output("display_data", data=data)]
 
 
-def test_things_that_differ_from_run_to_run(page):
-    page.metadata["widgets"] = {}
-    page.metadata["language_info"]["version"] = "3.11.7"
-    page.metadata["kernelspec"]["name"] = "my-kernel"
-    page.cells[1]["id"] = page.cells[0]["id"]
-    code(page, 1).metadata["execution"] = {"iopub.busy": "now"}
-    address = new_output("execute_result", data={"text/plain": "<Axes at 0x7f3a2c1b>"})
-    code(page, 2).outputs = [address]
-    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
-    code(page, 3).outputs = [new_output("display_data", data=widget)]
-    problems = guards.stability_problems(page)
-    for words in ("widgets", "version", "kernel", "ids", "when it was", "address", "a widget"):
-        fails(problems, words)
+def writes(page, text: str) -> None:
+    page.cells.append(new_markdown_cell(text))
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("# The question", "## The question", "opens with its title"),
-        ("## What you will be able to do", "## Aims", "first section is not"),
-        ("## Key points", "## Summary", "last sections"),
-        ("## Next", "### Next", "last sections"),
-        ("pocket", "small", "which model, or edition, gave the outputs"),
-        ("### How long", "How long", "the exercise"),
-        ("### Why is", "## Why is", "last sections"),
-        ("<details>", "<b>", "'Why is one number.*no folded solution"),
-    ],
-)
-def test_contract_that_is_not_kept(page, old, new, words):
-    if old == "### How long":  # ... then what follows it is left with two solutions and no question
-        page.cells = [cell for cell in page.cells if "hide-cell" not in str(cell.metadata)]
-        words = "no solution is a code cell|no folded solution"
-    else:
-        for cell in page.cells:
-            cell.source = cell.source.replace(old, new)
-    fails(guards.contract_problems(page, colab_cell(), FEW), words)
+def replaces(page, old: str, new: str) -> None:
+    for cell in page.cells:
+        cell.source = cell.source.replace(old, new)
 
 
-def test_page_that_is_too_short_or_too_long(page):
-    fails(guards.contract_problems(page, colab_cell()), "cells; a page has 15 to 40")
-    page.cells += [new_markdown_cell("more")] * 40
-    fails(guards.contract_problems(page, colab_cell()), "cells; a page has 15 to 40")
-
-
-def test_colab_cell_that_was_changed_or_moved(page):
-    changed, moved, spoke = (copy.deepcopy(page) for _ in range(3))
-    code(changed, 0).source += "\nimport os"
-    moved.cells.remove(code(moved, 0))
-    code(spoke, 0).outputs = [new_output("stream", name="stdout", text="installed")]
-    for broken in (changed, moved):
-        fails(guards.contract_problems(broken, colab_cell(), FEW), "is not the Colab cell")
-    fails(guards.contract_problems(spoke, colab_cell(), FEW), "no output")
-
-
-def test_exercise_whose_solution_was_not_run(page):
+def never_runs(page) -> None:
     for cell in page.cells:
         if "hide-cell" in cell.metadata.get("tags", []):
             cell.execution_count = None
-    fails(guards.exercise_problems(page), "no solution is a code cell")
-    fails(guards.exercise_problems(nbformat.v4.new_notebook(cells=[])), "has no exercise")
 
 
-def test_picture_without_words(page):
-    settings = figure_cell(page).metadata["mystnb"]
-    for key, words in (("image", "no alternative text"), ("figure", "no caption")):
-        broken = copy.deepcopy(page)
-        del figure_cell(broken).metadata["mystnb"][key]
-        fails(guards.picture_problems(broken), words)
-    settings["image"]["alt"] = settings["figure"]["caption"]
-    fails(guards.picture_problems(page), "only repeats the caption")
+def contract(page) -> list[str]:
+    return guards.contract_problems(page, colab_cell(), FEW)
 
 
-def test_figure_with_two_outputs_or_a_name_of_another(page):
-    cell = figure_cell(page)
-    page.cells.append(copy.deepcopy(cell))
-    fails(guards.picture_problems(page), "two figures are named 'fig-template'")
-    cell.outputs.append(new_output("display_data", data={"text/plain": "a table"}))
-    fails(guards.picture_problems(page), "2 outputs that are shown")
+# what becomes of the page, the rule that breaks, and what the rule says
+BROKEN = [
+    (lambda p: setattr(code(p), "execution_count", 17), "execution", "not executed in order"),
+    (lambda p: prints(p, "UserWarning: old", "stderr"), "execution", "stderr: 'UserWarning"),
+    (
+        lambda p: code(p).outputs.append(new_output("error", ename="ValueError", evalue="")),
+        "execution",
+        "an error: ValueError",
+    ),
+    (lambda p: p.metadata.update(widgets={}), "stability", "the state of widgets"),
+    (lambda p: p.metadata.language_info.update(version="3.11.7"), "stability", "Python version"),
+    (lambda p: p.metadata.kernelspec.update(name="my-kernel"), "stability", "the kernel is not"),
+    (lambda p: p.cells[1].update(id=p.cells[0].id), "stability", "ids are missing or not unique"),
+    (lambda p: code(p).metadata.update(execution={}), "stability", "when it was executed"),
+    (lambda p: shows(p, **{"text/plain": "<Axes at 0x7f3a2c1b>"}), "stability", "an address"),
+    (lambda p: shows(p, **{"application/vnd.widget": "1"}), "stability", "stores a widget"),
+    (
+        lambda p: replaces(p, "# The question", "## The question"),
+        "contract",
+        "opens with its title",
+    ),
+    (lambda p: replaces(p, "## What you will", "## Aims"), "contract", "first section is not"),
+    (lambda p: replaces(p, "## Key points", "## Summary"), "contract", "last sections"),
+    (lambda p: replaces(p, "## Next", "### Next"), "contract", "last sections"),
+    (lambda p: replaces(p, "pocket", "small"), "contract", "which model, or edition"),
+    (lambda p: replaces(p, "<details>", "<b>"), "contract", "'Why is .*no folded solution"),
+    (never_runs, "contract", "no solution is a code cell"),
+    (lambda p: p.cells.extend([new_markdown_cell("more")] * 40), "contract", "has 5 to 40"),
+    (lambda p: replaces(p, "import dlfb.colab", "import dlfb"), "contract", "not the Colab cell"),
+    (lambda p: p.cells.remove(code(p, 0)), "contract", "not the Colab cell"),
+    (lambda p: code(p, 0).update(outputs=["installed"]), "contract", "no output"),
+    (lambda p: figure_cell(p).metadata.mystnb.pop("image"), "picture", "no alternative text"),
+    (lambda p: figure_cell(p).metadata.mystnb.pop("figure"), "picture", "no caption or name"),
+    (
+        lambda p: figure_cell(p).metadata.mystnb.image.update(
+            alt=figure_cell(p).metadata.mystnb.figure.caption
+        ),
+        "picture",
+        "only repeats the caption",
+    ),
+    (lambda p: p.cells.append(figure_cell(p)), "picture", "two figures are named 'fig-template'"),
+    (
+        lambda p: figure_cell(p).outputs.append(new_output("display_data", data={"a": "table"})),
+        "picture",
+        "2 outputs that are shown",
+    ),
+    (lambda p: shows(p, **{"text/html": "<div id=3dmolviewer_1>"}), "picture", "no caption or"),
+    (lambda p: prints(p, "/".join(["kept in ", "home", "a", "b"])), "word", "path of a machine"),
+    (lambda p: writes(p, "https://" + ".".join(["pypi", "org"])), "word", "a registry"),
+    (lambda p: prints(p, "Simulated proteins"), "invention", "not real: Simulated"),
+    (lambda p: code(p).update(source="x" * 77), "width", "line 1: 77 columns, more than 76"),
+    (lambda p: writes(p, "As [page 06](06_a.ipynb) says."), "number", "'page 06': leave out"),
+    (lambda p: writes(p, "See {numref}`fig-a`."), "viewer", "don't render '{numref}'"),
+    (lambda p: writes(p, "```{note}\nA note.\n```\n:::{tip}\nA tip."), "viewer", "render ':::'"),
+    (lambda p: writes(p, ":class: tip"), "viewer", "don't render ':class:'"),
+    (lambda p: writes(p, "(here)=\n"), "viewer", "don't render"),
+    (lambda p: code(p).metadata.pop("jupyter"), "viewer", "not folded as its tags say"),
+    (lambda p: replaces(p, "*Figure 1.1.*", "*Figure 1.1*"), "viewer", "caption is not below it"),
+]
 
 
-def test_viewer_without_caption(page):
-    viewer = {"text/html": "<div id=3dmolviewer_1>", "application/3dmoljs_load.v0": "..."}
-    code(page, 1).outputs = [new_output("display_data", data=viewer)]
-    fails(guards.picture_problems(page), "no caption or name")
+@pytest.mark.parametrize(("break_it", "rule", "words"), BROKEN)
+def test_a_broken_rule_is_noticed(page, break_it, rule, words):
+    check = contract if rule == "contract" else getattr(guards, f"{rule}_problems")
+    break_it(page)
+    fails(check(page), words)
+
+
+def test_a_page_without_exercises_and_a_short_one():
+    empty = nbformat.v4.new_notebook()
+    fails(guards.exercise_problems(empty), "has no exercise")
+    writes(empty, "# A page")
+    fails(contract(empty), "1 cells; a page has 5 to 40")
 
 
 @pytest.mark.parametrize(
@@ -209,28 +203,6 @@ def test_links(folder):
     fails(guards.link_problems(["[a](02_page.ipynb#part)"], folder), "leads nowhere")
     fails(guards.link_problems(["```{note}\n[a](gone.md)\n```"], folder), "leads nowhere")
     fails(guards.link_problems(["[a](01_page.md)"], folder), "should lead to the .ipynb half")
-
-
-def test_places(page):
-    place = "/".join(["", "home", "ada", "dlfb", "notebooks"])
-    index = "https://" + ".".join(["pypi", "org"])
-    stored = copy.deepcopy(page)
-    code(stored).outputs = [new_output("stream", name="stdout", text=f"kept in {place}")]
-    fails(guards.word_problems(stored), "a path of a machine")
-    code(page).source += f"\n# see {index}"
-    fails(guards.word_problems(page), "a registry")
-
-
-def test_words_of_what_is_not_real(page):
-    code(page).outputs = [new_output("stream", name="stdout", text="Simulated proteins")]
-    fails(guards.invention_problems(page), "cell .* names something that is not real: Simulated")
-
-
-def test_code_that_is_too_wide(page):
-    code(page).source += "\n# " + "x" * (guards.COLUMNS - 2)
-    assert guards.width_problems(page) == []
-    code(page).source += "x"
-    fails(guards.width_problems(page), "line 2: 77 columns, more than 76")
 
 
 def test_size(tmp_path):
@@ -260,22 +232,26 @@ def test_two_runs_write_the_same_file(folder, tmp_path):
     assert seconds.sub("", one) == seconds.sub("", other)
 
 
-def test_stale_pages_are_noticed(folder, tmp_path):
+@pytest.fixture
+def pair(folder, tmp_path):
+    """Return copies of the two halves of the page, to be changed."""
     for path in folder.glob("01_page.*"):
         shutil.copy(path, tmp_path)
-    text_path = tmp_path / "01_page.md"
+    return tmp_path / "01_page.md", tmp_path / "01_page.ipynb"
+
+
+def test_stale_pages_are_noticed(pair):
+    text_path, path = pair
     assert halves.stale(text_path) is None
     text_path.write_text(text_path.read_text().replace("110", "111"))
     assert halves.stale(text_path) == "the text has changed"
-    text_path.with_suffix(".ipynb").unlink()
+    path.unlink()
     assert halves.stale(text_path) == "never executed"
 
 
 @pytest.mark.parametrize("half", ["both", "text", "notebook", "unknown", "tags"])
-def test_an_edited_notebook_is_not_overwritten(folder, tmp_path, half):
-    for path in folder.glob("01_page.*"):
-        shutil.copy(path, tmp_path)
-    text_path, path = tmp_path / "01_page.md", tmp_path / "01_page.ipynb"
+def test_an_edited_notebook_is_not_overwritten(pair, tmp_path, half):
+    text_path, path = pair
     if half in ("both", "text"):  # ... as JupyterLab saves the pair, or an editor
         text_path.write_text(text_path.read_text().replace("110", "120"))
     if half != "text":
@@ -307,10 +283,8 @@ def test_an_edited_notebook_is_not_overwritten(folder, tmp_path, half):
         assert b"120" not in path.read_bytes()
 
 
-def test_an_edit_made_while_the_page_runs_is_not_overwritten(folder, tmp_path, monkeypatch):
-    for path in folder.glob("01_page.*"):
-        shutil.copy(path, tmp_path)
-    text_path, path = tmp_path / "01_page.md", tmp_path / "01_page.ipynb"
+def test_an_edit_made_while_the_page_runs_is_not_overwritten(pair, tmp_path, monkeypatch):
+    text_path, path = pair
 
     def edit(*_):
         path.write_text(path.read_text().replace("110", "120"))
@@ -365,23 +339,8 @@ def test_viewers_get_names_that_stay():
     assert shown == [{"text/html": wanted.format(n)} for n in (1, 2)]
 
 
-@pytest.mark.parametrize(
-    "typed", ["{numref}`fig-a`", "```{note}\nA note.\n```", ":::{tip}\nA tip.\n:::", "(here)=\n"]
-)
-def test_text_that_only_the_site_renders_is_noticed(page, typed):
-    page.cells.append(new_markdown_cell(typed))
-    fails(guards.plain_problems(page), "Colab and GitHub don't render")
-
-
-def test_a_page_that_is_called_by_its_file_is_noticed(page):
-    page.cells.append(new_markdown_cell("As [page 06](06_a.ipynb) says."))
-    fails(guards.number_problems(page), "'page 06': leave out the 0")
-
-
-def test_new_words_keep_the_outputs_of_a_page(folder, tmp_path):
-    for path in folder.glob("01_page.*"):
-        shutil.copy(path, tmp_path)
-    text_path, path = tmp_path / "01_page.md", tmp_path / "01_page.ipynb"
+def test_new_words_keep_the_outputs_of_a_page(pair, tmp_path):
+    text_path, path = pair
     before = nbformat.read(path, as_version=4)
     text_path.write_text(text_path.read_text().replace("middling", "average"))
     assert run_pages.run([text_path], tmp_path, timeout=300, text=True) == []
@@ -392,3 +351,32 @@ def test_new_words_keep_the_outputs_of_a_page(folder, tmp_path):
     text_path.write_text(text_path.read_text().replace("110", "111"))
     (failure,) = run_pages.run([text_path], tmp_path, timeout=300, text=True)
     assert "its code has changed" in failure
+
+
+def test_a_text_half_that_jupyterlab_saved_has_its_captions_once(tmp_path):
+    page = tmp_path / "07_page.md"
+    page.write_text("""\
+---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+---
+
+```{code-cell}
+---
+mystnb:
+  figure:
+    caption: '**New.** Words.'
+---
+1
+```
+
++++ {"tags": ["caption", "remove-cell"]}
+
+*Figure 3.9.* **Old.** Words.
+""")
+    captions = [
+        cell.source for cell in halves.read_text_half(page).cells if cell.cell_type == "markdown"
+    ]
+    assert captions == ["*Figure 7.1.* **New.** Words."]

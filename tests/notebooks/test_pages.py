@@ -24,7 +24,7 @@ RULES = {
     "width": lambda path, page: guards.width_problems(page),
     "real": lambda path, page: guards.invention_problems(page),
     "numbers": lambda path, page: guards.number_problems(page),
-    "plain": lambda path, page: guards.plain_problems(page),
+    "viewers": lambda path, page: guards.viewer_problems(page),
     "size": lambda path, page: guards.size_problems(path),
 }
 

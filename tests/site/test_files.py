@@ -147,6 +147,15 @@ def test_a_word_of_the_glossary_says_what_it_means(html):
     assert all(title.endswith(".") and "{" not in title for title in titles.values())
 
 
+def test_a_drawing_has_the_words_of_its_picture(html):
+    path = ROOT / "notebooks" / "05_protein_locations.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    alts = [cell.metadata.get("mystnb", {}).get("image", {}).get("alt") for cell in cells]
+    drawings = soup(html / "notebooks" / f"{path.stem}.html").select("svg.named-points")
+    assert drawings and all(drawing["role"] == "img" for drawing in drawings)
+    assert {drawing["aria-label"] for drawing in drawings} <= set(alts)
+
+
 def test_formulas_are_mathml(html):
     text = (html / "notebooks" / "07_function_mlp.html").read_text(encoding="utf8")
     assert "<math" in text and "<mi>log</mi>" in text

@@ -17,12 +17,6 @@ import viewers  # noqa: E402
 HEADER = "HEADER    HORMONE                                 24-JUL-09   3I40              \n"
 
 
-def test_a_structure_is_called_by_its_name_or_its_entry():
-    assert viewers.name_of(HEADER + PDB) == "insulin"
-    assert viewers.name_of(HEADER.replace("3I40", "4hhb") + PDB) == "4HHB"
-    assert viewers.name_of(PDB) == "structure"
-
-
 def test_a_stored_viewer_is_taken_apart():
     stored = set()
     text = view_structure(HEADER + PDB, color="chain")._repr_html_()
@@ -49,11 +43,3 @@ def test_nothing_in_a_structure_is_html(style):
     page = BeautifulSoup(opening, "html.parser")
     assert [tag.name for tag in page.find_all(True)] == ["div", "script"]
     assert "<script>" in json.loads(page.script.string)["text"]
-
-
-def test_scripts_are_on_no_page_by_themselves():
-    class Config:
-        html_js_files = ["other.js", "viewers.js", "vendor/3Dmol-min.js"]
-
-    viewers.only_where_used(None, Config)
-    assert Config.html_js_files == ["other.js"]
