@@ -1,9 +1,7 @@
 """Protein language models: ESM2, and other families for embeddings (notebooks 03 to 05).
 
-ESM2 (Lin et al. 2023, Science 379:1123) is a transformer encoder trained to predict masked
-residues. Its vocabulary has 33 tokens: 25 letters of amino acids and 8 others. Of the Hugging Face
-hub, only configuration, vocabulary and safetensors are fetched, none of which can carry code.
-What ESM C, ProtBERT, ProtT5, ProstT5 and Ankh do otherwise is in ``encoder``.
+Only configuration, vocabulary and safetensors are fetched from the Hugging Face hub, none of which
+can carry code. How ESM2 differs from the other families is in ``encoder``.
 """
 
 import hashlib
@@ -22,11 +20,11 @@ import requests
 import torch
 import transformers
 from huggingface_hub import constants
+from safetensors import safe_open
 from transformers.utils import logging as hf_logging
 
 from dlfb.proteins.encoder import FAMILIES
-from dlfb.utils.context import cache_dir, checkpoint, checkpoint_name, edition
-from dlfb.utils.restore import kept
+from dlfb.utils.context import checkpoint, checkpoint_name, edition
 
 #: Names are pinned to these revisions on the hub. The licence of all is MIT.
 REVISIONS = {
@@ -44,7 +42,6 @@ _KINDS = {
     "t5": ("T5EncoderModel", "T5Tokenizer", ["tokenizer.json", "spiece.model"]),
 }
 _SMALL = ["config.json", "vocab.txt", "spiece.model", "*token*.json", _INDEX]
-_EMBEDDING = "embeddings.word_embeddings.weight"
 # Recomputed or unused here, so a checkpoint need not have them.
 _DISPENSABLE = ("contact_head", "inv_freq", "position_ids", "lm_head.decoder")
 
@@ -64,8 +61,8 @@ def load_language_model(
     FileNotFoundError
         If the checkpoint is not there and can't be downloaded.
     ValueError
-        If it is of a family that can't be used, or not complete. The family is found from the
-        configuration, before the weights are downloaded.
+        If it is of a family that can't be used, which is found before the weights are downloaded,
+        or not complete.
     """
     folder, kind = _folder(name, kinds=["esm"] if masked else _KINDS)
     options = {"add_pooling_layer": False} if kind in ("esm", "bert") and not masked else {}
@@ -103,52 +100,20 @@ def _tokenizer(folder: Path, kind: str) -> transformers.PreTrainedTokenizerBase:
 
 
 def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
-    """Return ESM2's 33 tokens in the order of their ids, and their input embeddings (33, D).
+    """Return the 33 tokens of ESM2 in the order of their ids, and their input embeddings (33, D).
 
-    Only this table is read from the file, on the disk or on the hub, so it is quick for any size of
-    model. Raises as `load_language_model` does.
+    ESM2 (Lin et al. 2023, Science 379:1123) has 25 letters of amino acids and 8 special tokens. Of
+    the weights, only this table is read into memory. Raises as `load_language_model` does.
     """
-    folder, _ = _folder(name, weights=False, kinds=["esm"])
+    folder, _ = _folder(name, kinds=["esm"])
     with _explained(name, folder):
         tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split()
-        files = _weight_files(folder).items()
-        file = next((f for key, f in files if key.endswith(_EMBEDDING)), "model.safetensors")
-        # The hub's copy on this disk may be without weights.
-        if (folder / file).is_file() or not folder.is_relative_to(constants.HF_HUB_CACHE):
-            with open(folder / file, "rb") as weights:
-                return tokens, _read_table(weights)
-
-    def fetch() -> np.ndarray:
-        with _from_hub(name):
-            hub = huggingface_hub.HfFileSystem(endpoint=constants.ENDPOINT)
-            with hub.open(f"{name}@{folder.name}/{file}", block_size=1 << 16) as weights:
-                return _read_table(weights)
-
-    place = cache_dir() / "tables" / f"{name}@{folder.name}"  # the folder's name is the revision
-    return tokens, kept(place, {"function": "token_embeddings()"}, fetch)
-
-
-def _read_table(file) -> np.ndarray:
-    """Read the input embeddings from safetensors: a length, a header in JSON, then all tensors."""
-    size, _ = file.seek(0, 2), file.seek(0)
-    length, stop = int.from_bytes(file.read(8), "little"), 0
-    if length <= size:  # otherwise more memory is asked for than the file holds
-        header = json.loads(file.read(length))
-        [table] = [tensor for key, tensor in header.items() if key.endswith(_EMBEDDING)]
-        start, stop = table["data_offsets"]
-    if 8 + length + stop > size:
-        raise ValueError("its weights end early")
-    file.seek(8 + length + start)
-    kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    numbers = torch.frombuffer(bytearray(file.read(stop - start)), dtype=kinds[table["dtype"]])
-    return numbers.reshape(table["shape"]).to(torch.float32).numpy()
-
-
-def _weight_files(folder: Path) -> dict[str, str]:
-    """Return the file of each tensor as the index of a checkpoint says, or the only file."""
-    if (folder / _INDEX).is_file():
-        return json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"]
-    return {"": "model.safetensors"}
+        for file in folder.glob("*.safetensors"):
+            with safe_open(file, "pt") as weights:
+                for key in weights.keys():  # noqa: SIM118
+                    if key.endswith("embeddings.word_embeddings.weight"):
+                        return tokens, weights.get_tensor(key).float().numpy()
+        raise ValueError("it has no safetensors file with a table of input embeddings")
 
 
 def _folder(name: str, weights: bool = True, kinds: Iterable[str] = _KINDS) -> tuple[Path, str]:
@@ -175,10 +140,11 @@ def _hub_folder(name: str, weights: bool) -> Path:
                     allow_patterns=patterns)  # fmt: skip
     try:  # without any request
         folder = Path(fetch(local_files_only=True))
-        files = _weight_files(folder).values() if weights else ["config.json"]
-        vocabularies = [file for *_, files in _KINDS.values() for file in files]
-        there = [file for file in (*files, *vocabularies) if (folder / file).is_file()]
-        if {*files} <= {*there} and {*vocabularies} & {*there}:
+        there = {path.name for path in folder.iterdir() if path.is_file()}
+        needed = {"model.safetensors" if weights else "config.json"}
+        if weights and _INDEX in there:
+            needed = {*json.loads((folder / _INDEX).read_text("utf8"))["weight_map"].values()}
+        if needed <= there and any(there & {*names} for *_, names in _KINDS.values()):
             return folder
     except (OSError, ValueError):
         pass  # no copy yet
@@ -196,7 +162,6 @@ def _hub_folder(name: str, weights: bool) -> Path:
         with blob.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if len(blob.name) == len(found) and blob.name != found:
-            link.unlink()
             blob.unlink()
             fault = f"The {link.name} of {name} that arrived is not what was published (SHA-256)"
             raise ValueError(f"{fault}. It was deleted. Ask again to download it.")

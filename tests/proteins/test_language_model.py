@@ -149,10 +149,10 @@ def test_a_file_can_t_ask_for_more_than_it_holds(own_copy):
     shape = [33, size // 33 // 4]
     header = {TABLE: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
     write_weights(file, header, 0)
-    with pytest.raises(ValueError, match="its weights end early"):
+    with pytest.raises(ValueError, match="can't be read"):
         token_embeddings(NAME)
     file.write_bytes((10**13).to_bytes(8, "little") + b"{}")
-    with pytest.raises(ValueError, match="end early"):
+    with pytest.raises(ValueError, match="can't be read"):
         token_embeddings(NAME)
 
 
@@ -298,28 +298,6 @@ def test_another_family_comes_from_the_hub_if_its_weights_can_carry_no_code(hub,
     tokenizer, model = load_language_model(name)
     assert tokenizer.dlfb_checkpoint == model.dlfb_checkpoint == name
     assert type(model).__name__ == "T5EncoderModel"
-
-
-@pytest.mark.parametrize("shards", [False, True])
-def test_of_a_large_model_the_table_comes_alone(hub, tmp_path, monkeypatch, shards):
-    """The rest of the file is never asked for, whether it is one file or several."""
-    folder = tmp_path / "repository"
-    weights = load_file(folder / "model.safetensors")
-    weights["a.large.one"] = torch.zeros(1_000_000)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    if shards:
-        cut_into_two(folder)
-    serve_hub(hub, NAME, REVISIONS[NAME], folder)
-    tokens, table = token_embeddings(NAME)
-    np.testing.assert_array_equal(table, weights[TABLE].numpy())
-    spans = [
-        headers["Range"].removeprefix("bytes=").split("-")
-        for method, path, headers in hub.requests
-        if method == "GET" and path.endswith(".safetensors")
-    ]
-    assert 0 < sum(int(end) - int(begin) + 1 for begin, end in spans) < 400_000  # of 4 MB
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # it is kept
-    np.testing.assert_array_equal(token_embeddings(NAME)[1], table)
 
 
 def test_the_endpoint_of_the_environment_is_honoured(hub, tmp_path):
