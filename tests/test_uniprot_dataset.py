@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from dlfb.proteins.dataset import load_sequences, load_taxonomy, load_terms
-from tests.loopback import Loopback
 from tools.build_human_data import EXPERIMENTAL
 from tools.uniprot_dataset import main, make_dataset, read_annotations
 
@@ -56,6 +55,7 @@ def inputs(tmp_path):
     (tmp_path / "s.fasta").write_text(fasta)
     (tmp_path / "go.obo").write_text(GO)
     return {
+        "taxa": [9606],
         "sequences": [tmp_path / "s.fasta"],
         "annotations": [tmp_path / "a.gaf.gz"],
         "ontology": tmp_path / "go.obo",
@@ -84,22 +84,6 @@ def test_the_same_input_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
     second = make_dataset(tmp_path / "b", **inputs)
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes()
-
-
-def test_addresses_are_fetched(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    with Loopback() as server:
-        annotations = inputs["annotations"][0].read_bytes()
-        server.files = {"/a.gaf.gz": annotations, "/s": inputs["sequences"][0].read_bytes()}
-        server.faults["/s"] = [{"cut": 5}, {"status": 503}]
-        addresses = {"annotations": [f"{server.url}/a.gaf.gz"], "sequences": [f"{server.url}/s"]}
-        folder = make_dataset(tmp_path / "out", **{**inputs, **addresses})
-        assert sorted(p.name for p in folder.iterdir()) == [
-            "IA.tsv", "go-basic.obo", "train_sequences.fasta", "train_taxonomy.tsv.zip",
-            "train_terms.tsv.zip",
-        ]  # fmt: skip
-        with pytest.raises(OSError, match=f"{server.url}/no can't be had: .*404"):
-            make_dataset(tmp_path / "none", **{**inputs, "sequences": [f"{server.url}/no"]})
 
 
 def annotations(tmp_path, text, taxa=(9606,)):
@@ -163,9 +147,9 @@ def test_a_damaged_gzip_file_is_named(inputs, tmp_path, name, damage):
 
 
 def test_what_can_t_be_made_is_a_sentence(inputs, tmp_path):
-    out = str(tmp_path / "out")
-    with pytest.raises(SystemExit, match="For taxon 7 no GOA file is known here"):
-        main([out, "--taxa", "7"])
+    with pytest.raises(SystemExit, match="goa.gaf"):
+        main([str(tmp_path), "--taxa", "7", "--sequences", "s.fasta", "--annotations", "goa.gaf",
+              "--ontology", str(inputs["ontology"])])  # fmt: skip
     (tmp_path / "other.fasta").write_text(">Q1\nMAL\n")
     with pytest.raises(ValueError, match="None of the 3 annotated proteins is in"):
         make_dataset(tmp_path / "out", **{**inputs, "sequences": [tmp_path / "other.fasta"]})

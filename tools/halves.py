@@ -18,6 +18,7 @@ from tools.colab_cell import FIRST_LINE
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+EDITED = "the notebook was edited"
 CAPTION = "caption"  # the tag of a cell that is made from a figure's caption
 # A fold of the site -> the same in JupyterLab; Colab folds the code.
 FOLDS = {"hide-input": {"source_hidden": True},
@@ -64,33 +65,23 @@ def source_of(notebook: nbformat.NotebookNode) -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
-def edited(text_path: Path, path: Path) -> bool:
-    """Return whether the notebook half says what the text half doesn't, and is the newer."""
-    if not path.exists():
-        return False
-    text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
-    if _cells(text) == _cells(executed):
-        return False
-    stored, words = executed.metadata.get("dlfb", {}).get("source"), source_of(executed)
-    if stored not in (None, words):
-        return words != source_of(text)
-    if stored and words != source_of(text):
-        return False
-    # No hash tells, or only tags of cells differ, which it leaves out.
-    return path.stat().st_mtime > text_path.stat().st_mtime
-
-
-def stale(text_path: Path) -> str | None:
+def stale(text_path: Path, path: Path | None = None) -> str | None:
     """Return why the executed half must be made anew, or None if it agrees with its text."""
-    path = text_path.with_suffix(".ipynb")
+    path = path or text_path.with_suffix(".ipynb")
     if not path.exists():
         return "never executed"
     text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
-    if _cells(text) != _cells(executed):
-        return "the notebook was edited" if edited(text_path, path) else "the text has changed"
-    if any(cell.cell_type == "code" and not cell.execution_count for cell in executed.cells):
-        return "some cells were never executed"
-    return None
+    if _cells(text) == _cells(executed):
+        code = [cell for cell in executed.cells if cell.cell_type == "code"]
+        return None if all(c.execution_count for c in code) else "some cells were never executed"
+    stored, words = executed.metadata.get("dlfb", {}).get("source"), source_of(executed)
+    if stored not in (None, words):
+        was_edited = words != source_of(text)
+    elif stored and words != source_of(text):
+        was_edited = False
+    else:  # no hash tells, or only tags of cells differ, which it leaves out
+        was_edited = path.stat().st_mtime > text_path.stat().st_mtime
+    return EDITED if was_edited else "the text has changed"
 
 
 def keep_outputs(text: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> None:

@@ -28,7 +28,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.halves import LANGUAGE, edited, keep_outputs, read_text_half, source_of, stale
+from tools.halves import EDITED, LANGUAGE, keep_outputs, read_text_half, source_of, stale
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "notebooks"
@@ -122,14 +122,14 @@ def make(text_path: Path, path: Path, timeout: int, force: bool = False, text=Fa
     which keeps the stored outputs, if there are none for this code.
     """
     notebook, seconds = read_text_half(text_path), 0.0
-    was_edited = not force and edited(text_path, path)
+    was_edited = not force and stale(text_path, path) == EDITED
     if not was_edited and text:
         if not path.exists():
             raise ValueError("it was never executed: leave out --text.")
         keep_outputs(notebook, nbformat.read(path, as_version=4))
     elif not was_edited:
         seconds = execute(notebook, text_path.parent, timeout)
-    if was_edited or (not force and edited(text_path, path)):
+    if was_edited or (not force and stale(text_path, path) == EDITED):
         raise ValueError(
             f"{path.name} was edited, and {text_path.name} does not say the same. To keep the "
             f"edits, write them into the text half (what only that half says is lost) with\n"

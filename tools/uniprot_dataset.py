@@ -1,24 +1,24 @@
-"""Make a folder in CAFA's layout from UniProt, GOA and GO, for today's release or other species.
+r"""Make a folder in CAFA's layout from UniProt, GOA and GO, for today's release or other species.
 
-    python tools/uniprot_dataset.py DIR --taxa 9606 10090
-    python tools/uniprot_dataset.py DIR --taxa 9031 --annotations goa_chicken.gaf.gz
+    curl -O https://ftp.ebi.ac.uk/pub/databases/GO/goa/MOUSE/goa_mouse.gaf.gz
+    curl -Go mouse.fasta.gz https://rest.uniprot.org/uniprotkb/stream -d format=fasta \
+        -d compressed=true -d query=organism_id:10090
+    curl -LO https://purl.obolibrary.org/obo/go/go-basic.obo
+    python tools/uniprot_dataset.py DIR --taxa 10090 --sequences mouse.fasta.gz \
+        --annotations goa_mouse.gaf.gz --ontology go-basic.obo
 
-Then set DLFB_ASSETS=DIR. `--sequences`, `--annotations` and `--ontology` take files or addresses in
-place of the usual ones. As CAFA builds its training set, only annotations that somebody saw
+Then set DLFB_ASSETS=DIR. As CAFA builds its training set, only annotations that somebody saw
 evidence for are kept: see Zhou et al. 2019, Genome Biology 20:244, and
 https://geneontology.org/docs/guide-go-evidence-codes/.
 """
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
-import pooch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dlfb.proteins.ontology import propagate, read_ontology
@@ -26,44 +26,28 @@ from dlfb.proteins.sequences import open_text, read_fasta
 from dlfb.proteins.thresholds import information_accretion
 from tools.build_human_data import EXPERIMENTAL, write_table
 
-# Where GOA has the annotation of a taxon. Yeast is filed under its strain S288c.
-GOA = {9606: "HUMAN/goa_human", 10090: "MOUSE/goa_mouse", 10116: "RAT/goa_rat",
-       559292: "YEAST/goa_yeast", 7227: "FLY/goa_fly", 6239: "WORM/goa_worm",
-       7955: "ZEBRAFISH/goa_zebrafish", 3702: "ARABIDOPSIS/goa_arabidopsis",
-       9031: "CHICKEN/goa_chicken"}  # fmt: skip
-ANNOTATIONS = "https://ftp.ebi.ac.uk/pub/databases/GO/goa/{}.gaf.gz"
-SEQUENCES = "https://rest.uniprot.org/uniprotkb/stream?format=fasta&compressed=true&query={}"
-ONTOLOGY = "https://purl.obolibrary.org/obo/go/go-basic.obo"
 # The columns of GAF that count, by their place.
 GAF = {0: "database", 1: "EntryID", 3: "relation", 4: "term", 6: "evidence", 12: "taxonomyID"}
 
 
 def make_dataset(
     destination: Path,
-    taxa: Sequence[int] = (9606,),
-    sequences: Sequence[str] = (),
-    annotations: Sequence[str] = (),
-    ontology: str = ONTOLOGY,
+    taxa: Sequence[int],
+    sequences: Sequence[Path],
+    annotations: Sequence[Path],
+    ontology: Path,
 ) -> Path:
     """Write ``proteins/datasets/...`` under `destination`, and return that folder."""
-    unknown = [taxon for taxon in taxa if taxon not in GOA]
-    if unknown and not annotations:
-        raise ValueError(
-            f"For taxon {unknown[0]} no GOA file is known here. Look it up under "
-            f"{ANNOTATIONS.partition('{')[0]}, and name it with --annotations."
-        )
-    annotations = annotations or [ANNOTATIONS.format(GOA[taxon]) for taxon in taxa]
-    sequences = sequences or [SEQUENCES.format(quote(f"(organism_id:{taxon})")) for taxon in taxa]
     folder = Path(destination) / "proteins/datasets"
     folder.mkdir(parents=True, exist_ok=True)
-    with open_text(_local(ontology, folder)) as text:
+    with open_text(ontology) as text:
         (folder / "go-basic.obo").write_text(text.read(), encoding="utf-8")
     graph = read_ontology(folder / "go-basic.obo")
-    annotated = read_annotations([_local(place, folder) for place in annotations], taxa)
+    annotated = read_annotations(annotations, taxa)
     terms = propagate(annotated, graph)
     if terms.empty:
         raise ValueError(f"None of the {len(annotated):,} annotations has a term of {ontology}.")
-    letters = read_wanted(sequences, set(terms["EntryID"]), folder)
+    letters = read_wanted(sequences, set(terms["EntryID"]))
     terms = terms[terms["EntryID"].isin(letters)].reset_index(drop=True)
     taxonomy = annotated[["EntryID", "taxonomyID"]].drop_duplicates("EntryID")
     taxonomy = taxonomy[taxonomy["EntryID"].isin(letters)].sort_values("EntryID")
@@ -74,21 +58,20 @@ def make_dataset(
     accretion = information_accretion(terms, graph)
     accretion.to_csv(folder / "IA.tsv", sep="\t", header=False)
     print(f"{len(terms):,} rows of terms, {len(letters):,} proteins, {len(taxa)} taxa in {folder}.")
-    shutil.rmtree(folder / ".fetched", ignore_errors=True)
     return folder
 
 
-def read_wanted(sequences: Sequence[str], wanted: set[str], folder: Path) -> dict[str, str]:
-    """Return the sequence of each wanted protein that the files or addresses have."""
+def read_wanted(paths: Sequence[Path], wanted: set[str]) -> dict[str, str]:
+    """Return the sequence of each wanted protein that the files have."""
     letters: dict[str, str] = {}
-    for place in sequences:
-        for name, sequence in read_fasta(_local(place, folder), on_error="skip"):
+    for path in paths:
+        for name, sequence in read_fasta(path, on_error="skip"):
             if name in wanted and letters.setdefault(name, sequence) != sequence:
-                raise ValueError(f"{place}: another sequence of {name} was read before.")
+                raise ValueError(f"{path}: another sequence of {name} was read before.")
     if not letters:
         raise ValueError(
             f"None of the {len(wanted):,} annotated proteins is in "
-            f"{', '.join(map(str, sequences))}. Are they of the same taxa?"
+            f"{', '.join(map(str, paths))}. Are they of the same taxa?"
         )
     if lost := len(wanted) - len(letters):
         print(f"{lost:,} annotated proteins left out: the sequence files lack them.")
@@ -162,26 +145,13 @@ def _gaf_rows(path: Path) -> list[list[str]]:
     return rows
 
 
-def _local(place: str | Path, folder: Path) -> Path:
-    """Return a file, which is fetched first if its address is given."""
-    if not re.match("https?://", str(place)):
-        return Path(place)
-    name = re.sub(r"\W+", "-", str(place))[-80:]
-    fetcher = pooch.create(folder / ".fetched", "", registry={name: None}, urls={name: str(place)},
-                           retry_if_failed=3)  # fmt: skip
-    try:
-        return Path(fetcher.fetch(name, downloader=pooch.HTTPDownloader(timeout=(10, 60))))
-    except (OSError, ValueError) as error:  # the errors of requests are OSErrors
-        raise OSError(f"{place} can't be had: {error}. Name a file of your own instead.") from error
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("destination", type=Path)
-    parser.add_argument("--taxa", nargs="+", type=int, default=[9606], help="NCBI's numbers")
-    parser.add_argument("--sequences", nargs="+", default=[], metavar="FASTA")
-    parser.add_argument("--annotations", nargs="+", default=[], metavar="GAF")
-    parser.add_argument("--ontology", default=ONTOLOGY, metavar="OBO")
+    parser.add_argument("--taxa", nargs="+", type=int, required=True, help="NCBI's numbers")
+    for name, kind in (("--sequences", "FASTA"), ("--annotations", "GAF")):
+        parser.add_argument(name, nargs="+", type=Path, required=True, metavar=kind)
+    parser.add_argument("--ontology", type=Path, required=True, metavar="OBO")
     try:
         make_dataset(**vars(parser.parse_args(arguments)))
     except (ValueError, OSError) as error:
