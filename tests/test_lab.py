@@ -1,5 +1,6 @@
 """`make lab`: an edit to either half of a page updates the other."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -43,37 +44,24 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     pages = folder / "notebooks"
     pages.mkdir()
-    for path in (ROOT / "notebooks").glob(f"{PAGE}.*"):
-        shutil.copy(path, pages)
-    shutil.copy(ROOT / "notebooks" / "jupytext.toml", pages)
-    runtime = folder / "runtime"
+    for name in (f"{PAGE}.md", f"{PAGE}.ipynb", "jupytext.toml"):
+        shutil.copy(ROOT / "notebooks" / name, pages)
     command = [str(Path(sys.executable).with_name("jupyter")), *arguments(), "--no-browser"]
-    command += [f"--IdentityProvider.token={TOKEN}"]
-    command += ["--ServerApp.port=0", "--ServerApp.ip=127.0.0.1"]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env={
-            **os.environ,
-            "JUPYTER_RUNTIME_DIR": str(runtime),
-            "JUPYTER_CONFIG_DIR": str(folder / "config"),
-            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command += [f"--IdentityProvider.token={TOKEN}", "--ServerApp.port=0"]
+    command += ["--ServerApp.ip=127.0.0.1"]
+    places = {"JUPYTER_RUNTIME_DIR": "runtime", "JUPYTER_CONFIG_DIR": "config",
+              "JUPYTERLAB_SETTINGS_DIR": "settings",
+              "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}  # fmt: skip
+    environment = os.environ | {name: str(folder / place) for name, place in places.items()}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=folder, env=environment, **quiet)
     try:
-        address = wait_for(lambda: running(runtime), process)
+        address = wait_for_server(folder / "runtime", process)
 
         def contents(method: str, name: str, **body):
-            answer = requests.request(
-                method,
-                f"{address}api/contents/{name}",
-                headers={"Authorization": f"token {TOKEN}"},
-                json=body or None,
-                timeout=60,
-            )
+            headers = {"Authorization": f"token {TOKEN}"}
+            url = f"{address}api/contents/{name}"
+            answer = requests.request(method, url, headers=headers, json=body or None, timeout=60)
             answer.raise_for_status()
             return answer.json()
 
@@ -83,27 +71,17 @@ def lab(tmp_path_factory):
         process.wait(30)
 
 
-def wait_for(ready, process, seconds: float = 120):
-    """Return what `ready` returns as soon as it returns something."""
+def wait_for_server(folder: Path, process, seconds: float = 120) -> str:
+    """Return the address at which a server answers, once it does."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and process.poll() is None:
-        found = ready()
-        if found:
-            return found
+        for path in folder.glob("jpserver-*.json"):
+            with contextlib.suppress(ValueError, KeyError, requests.RequestException):
+                address = json.loads(path.read_text())["url"]
+                if requests.get(f"{address}api", timeout=5).ok:
+                    return address
         time.sleep(0.1)
     pytest.fail("JupyterLab did not start.")
-
-
-def running(folder: Path) -> str | None:
-    """Return the address at which a server answers, once it does."""
-    for path in folder.glob("jpserver-*.json"):
-        try:
-            address = json.loads(path.read_text())["url"]
-            if requests.get(f"{address}api", timeout=5).ok:
-                return address
-        except (ValueError, KeyError, requests.RequestException):
-            pass
-    return None
 
 
 def test_saving_the_notebook_writes_the_text(lab):

@@ -1,25 +1,31 @@
 """The two halves of a page: what the text half says, and whether the executed half agrees with it.
 
 Notebook viewers know neither captions nor folded cells of MyST. So what a page says in the metadata
-of its cells is said once more for them as the text half is read: a caption as a Markdown cell under
-its figure, which the site leaves out, and a folded cell in the words of JupyterLab and of Colab.
+of its cells is said once more for them: a caption in a Markdown cell under its figure, which the
+site leaves out, and a folded cell in the words of JupyterLab and of Colab.
 """
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
 import nbformat
-from nbformat.v4 import new_markdown_cell
+import yaml
 
 from tools.colab_cell import FIRST_LINE
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
+LEAVES_OUT_FOLDS = "  cell_metadata_filter: -jupyter,-cellView\n"
 EDITED = "the notebook was edited"
-CAPTION = "caption"  # the tag of a cell that is made from a figure's caption
+CAPTION = "caption"  # the tag of a cell that repeats a figure's caption
+CODE_CELL = re.compile(
+    r"^```\{code-cell\}[^\n]*\n(?:---\n(.*?)^---\n)?.*?^```\n", re.MULTILINE | re.DOTALL
+)
+CAPTION_HEAD = f'\n+++ {{"tags": ["{CAPTION}", "remove-cell"]}}\n\n'
+CAPTION_CELL = re.compile(re.escape(CAPTION_HEAD) + r".*\n(?:\n\+\+\+\n)?")
 # A fold of the site -> the same in JupyterLab; Colab folds the code.
 FOLDS = {"hide-input": {"source_hidden": True},
          "hide-cell": {"source_hidden": True, "outputs_hidden": True}}  # fmt: skip
@@ -31,9 +37,10 @@ def read_text_half(path: Path) -> nbformat.NotebookNode:
     about = {"jupytext": {"default_lexer": "ipython3"}, "kernelspec": KERNEL}
     notebook.metadata = nbformat.from_dict({**about, "language_info": LANGUAGE})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    notebook.cells = list(_for_viewers(notebook.cells, int(path.stem[:2])))
     seen: Counter[str] = Counter()
     for cell in notebook.cells:
+        for fold in FOLDS.keys() & set(cell.metadata.get("tags", [])):
+            cell.metadata |= nbformat.from_dict({"jupyter": FOLDS[fold], "cellView": "form"})
         # From the cell's own words: an id changes when its cell does, and with nothing else.
         words = f"{cell.cell_type}\n{cell.source}"
         identifier = hashlib.sha256(words.encode()).hexdigest()[:8]
@@ -42,20 +49,29 @@ def read_text_half(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _for_viewers(cells: list, page: int) -> Iterator[nbformat.NotebookNode]:
-    """Yield the cells of a page with their folds, and a caption under each figure."""
-    figures = 0
-    for cell in cells:
-        tags = cell.metadata.get("tags", [])
-        if CAPTION in tags:
-            continue  # JupyterLab has written it into the text half
-        for fold in set(tags) & FOLDS.keys():
-            cell.metadata |= nbformat.from_dict({"jupyter": FOLDS[fold], "cellView": "form"})
-        yield cell
-        if caption := cell.metadata.get("mystnb", {}).get("figure", {}).get("caption"):
-            figures += 1
-            words = f"*Figure {page}.{figures}.* {caption}"
-            yield new_markdown_cell(words, metadata={"tags": [CAPTION, "remove-cell"]})
+def write_for_viewers(path: Path) -> None:
+    """Repeat in a text half each figure's caption, with its number, in a cell below the figure.
+
+    Folds follow from tags, so the text leaves them out, and its header tells jupytext so.
+    """
+    before = path.read_text(encoding="utf8")
+    text, figures = CAPTION_CELL.sub("", before), 0
+    if LEAVES_OUT_FOLDS not in text:
+        text = text.replace("jupytext:\n", f"jupytext:\n{LEAVES_OUT_FOLDS}", 1)
+
+    def below(cell: re.Match) -> str:
+        nonlocal figures
+        settings = (yaml.safe_load(cell[1] or "") or {}).get("mystnb", {})
+        if not (caption := settings.get("figure", {}).get("caption")):
+            return cell[0]
+        figures += 1
+        words = f"*Figure {int(path.stem[:2])}.{figures}.* {caption}\n"
+        follows = text[cell.end() :].lstrip("\n").startswith(("```{code-cell}", "+++"))
+        return cell[0] + CAPTION_HEAD + words + ("" if follows else "\n+++\n")
+
+    after = CODE_CELL.sub(below, text)
+    if after != before:
+        path.write_text(after, encoding="utf8")
 
 
 def source_of(notebook: nbformat.NotebookNode) -> str:

@@ -28,7 +28,15 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.halves import EDITED, LANGUAGE, keep_outputs, read_text_half, source_of, stale
+from tools.halves import (
+    EDITED,
+    LANGUAGE,
+    keep_outputs,
+    read_text_half,
+    source_of,
+    stale,
+    write_for_viewers,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "notebooks"
@@ -121,6 +129,7 @@ def make(text_path: Path, path: Path, timeout: int, force: bool = False, text=Fa
     Raises ValueError if `path` was edited by itself, before or while the page ran, and with `text`,
     which keeps the stored outputs, if there are none for this code.
     """
+    write_for_viewers(text_path)
     notebook, seconds = read_text_half(text_path), 0.0
     was_edited = not force and stale(text_path, path) == EDITED
     if not was_edited and text:

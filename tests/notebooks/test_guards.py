@@ -353,30 +353,20 @@ def test_new_words_keep_the_outputs_of_a_page(pair, tmp_path):
     assert "its code has changed" in failure
 
 
-def test_a_text_half_that_jupyterlab_saved_has_its_captions_once(tmp_path):
-    page = tmp_path / "07_page.md"
-    page.write_text("""\
----
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
----
-
-```{code-cell}
----
-mystnb:
-  figure:
-    caption: '**New.** Words.'
----
-1
-```
-
-+++ {"tags": ["caption", "remove-cell"]}
-
-*Figure 3.9.* **Old.** Words.
-""")
-    captions = [
-        cell.source for cell in halves.read_text_half(page).cells if cell.cell_type == "markdown"
-    ]
-    assert captions == ["*Figure 7.1.* **New.** Words."]
+def test_captions_are_repeated_below_their_figures_once(tmp_path):
+    page, figure = (
+        tmp_path / "07_page.md",
+        "```{code-cell}\n---\nmystnb:\n  figure:\n    caption: {}\n---\n1\n```\n",
+    )
+    head = "---\njupytext:\n  text_representation:\n    format_name: myst\n---\n"
+    page.write_text(
+        f"{head}\n{figure.replace('{}', 'First.')}\nWords.\n\n{figure.replace('{}', 'Second.')}"
+    )
+    for _ in range(2):
+        halves.write_for_viewers(page)
+        cells = halves.read_text_half(page).cells
+        words = [cell.source for cell in cells if cell.cell_type == "markdown"]
+        assert words == ["*Figure 7.1.* First.", "Words.", "*Figure 7.2.* Second."]
+    page.write_text(page.read_text().replace("caption: First.", "caption: Another."))
+    halves.write_for_viewers(page)
+    assert "*Figure 7.1.* Another." in page.read_text() and "First" not in page.read_text()
