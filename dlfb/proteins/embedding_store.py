@@ -53,15 +53,8 @@ def store_sequence_embeddings(
     force : bool
         Compute all vectors again.
     tokenizer, model, batch_size, device, **options
-        As for :func:`dlfb.proteins.embeddings.get_mean_embeddings`.
-
-    Raises
-    ------
-    ValueError
-        If the table, a sequence, an option or the model can't be used. This is found before
-        anything is computed.
-    OSError
-        If the store can't be written.
+        As for :func:`dlfb.proteins.embeddings.get_mean_embeddings`. What can't be used is found
+        before anything is computed.
     """
     how, encoder = checked_options(batch_size=batch_size, **options), encoder_of(tokenizer, model)
     table = _checked_table(sequence_df)

@@ -4,7 +4,7 @@
 ``<eos>``. The *window* is the longest protein that a model was made for: 1,022 residues for ESM2.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -36,8 +36,6 @@ def get_mean_embeddings(
     tokenizer,
     model,
     device: torch.device | str | None = None,
-    *,
-    names: Sequence[str] | None = None,
     **options,
 ) -> np.ndarray:
     """Embed proteins: for each, the mean of the model's last hidden states.
@@ -54,8 +52,6 @@ def get_mean_embeddings(
         :func:`dlfb.proteins.language_model.load_language_model` or ``from_pretrained``.
     device : torch.device or str, optional
         Default: the fastest. The model is moved there and stays there.
-    names : sequence of str, optional
-        What errors call the sequences, one name each.
     pooling : {"residues", "all"}
         The mean over the residues only, or also over the special tokens, as in the book's code.
     precision : {"exact", "fast"}
@@ -77,11 +73,10 @@ def get_mean_embeddings(
         If a sequence is empty, too long, or has a letter that is not allowed (the message names
         record, position and letter); if an option, the model or the device can't be used; if
         `sequences` is a table or a dict, which would give its labels.
-    MemoryError
-        If a batch does not fit into the device's memory.
     """
     options, encoder = checked_options(**options), encoder_of(tokenizer, model)
     sequences = listed(sequences, "get_mean_embeddings")
+    names = [f"sequences[{i}]" for i in range(len(sequences))]
     clean = cleaned(sequences, names, encoder.window, options["long"])
     rows = {sequence: row for row, sequence in enumerate(dict.fromkeys(clean))}
     with progress(total=sum(map(len, rows)), desc="Embedding", unit=" residues") as bar:
@@ -105,9 +100,6 @@ def checked_options(
 
 def cleaned(sequences, names, window: int, long: str) -> list[str]:
     """Return clean sequences; a ValueError names the first that is wrong or too long."""
-    names = [f"sequences[{i}]" for i in range(len(sequences))] if names is None else names
-    if isinstance(names, str) or len(names) != len(sequences):
-        raise ValueError(f"names should be a list with one name for each of {len(sequences)}.")
     clean = []
     for name, sequence in zip(names, sequences, strict=True):
         clean.append(clean_sequence(sequence, str(name)))
@@ -126,10 +118,7 @@ def mean_states(
     advance: Callable[[int], object] = lambda residues: None,
     **options,
 ) -> np.ndarray:
-    """Return the vectors (N, D) of clean sequences, with the options of `get_mean_embeddings`.
-
-    `advance` is called after each batch with its number of residues.
-    """
+    """Return the vectors (N, D) of clean sequences; tell `advance` the residues of each batch."""
     how, device, model = checked_options(**options), get_device(device), encoder.model
     budget = how["token_budget"] or TOKENS.get(device.type, 4096)
     batches = _batches(sequences, encoder, budget, how["batch_size"], how["long"])
@@ -150,10 +139,8 @@ def mean_states(
         ) from error
     means = (sums / counts[:, None]).astype(np.float32)
     if not np.isfinite(means).all():
-        raise ValueError(
-            "Some embeddings are not finite. Use precision='exact'; if you did, the model's "
-            "weights are damaged."
-        )
+        fault = "Some embeddings are not finite. Use precision='exact'"
+        raise ValueError(f"{fault}; if you did, the model's weights are damaged.")
     return means
 
 

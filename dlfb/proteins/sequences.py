@@ -1,9 +1,4 @@
-"""Protein sequences: the alphabet, one-hot encoding, and FASTA files (notebook 02).
-
-The letters are those of the IUPAC one-letter code: the twenty amino acids of the genetic code, and
-five more that files contain: ``U`` selenocysteine, ``O`` pyrrolysine, ``B`` D or N, ``Z`` E or Q,
-``X`` unknown.
-"""
+"""Protein sequences: the alphabet, one-hot encoding, and FASTA files (notebook 02)."""
 
 import gzip
 import io
@@ -25,6 +20,7 @@ import numpy as np
 AMINO_ACIDS: tuple[str, ...] = tuple("RHKDESTNQGPCAVILMFYW")
 AMINO_ACID_TO_INDEX: dict[str, int] = {letter: i for i, letter in enumerate(AMINO_ACIDS)}
 
+#: Selenocysteine, pyrrolysine, D or N, E or Q, unknown (the IUPAC one-letter code).
 RARE_LETTERS: tuple[str, ...] = tuple("UOBZX")
 #: The index of a rare letter in `encode`: one past the alphabet, so that a look-up is an error
 #: (-1 would silently be tryptophan), and `jax.nn.one_hot` gives zeros.
@@ -167,11 +163,8 @@ def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
     with path.open("rb") as raw:
         try:
             with _unpacked(raw, path.name) as data:
-                start = data.peek(1024)[:1024]
-                if b"\0" in start:
-                    utf16 = start.startswith((b"\xff\xfe", b"\xfe\xff"))
-                    kind = "UTF-16 text" if utf16 else "not text"
-                    raise ValueError(f"{path.name}: this is {kind}. Save it as UTF-8 text.")
+                if b"\0" in data.peek(1024)[:1024]:
+                    raise ValueError(f"{path.name}: this is not UTF-8 text. Save it as such.")
                 yield io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace")
         except (EOFError, OSError, RuntimeError, zlib.error, LZMAError, BadZipFile) as error:
             raise ValueError(

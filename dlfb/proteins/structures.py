@@ -46,14 +46,13 @@ def fetch_protein_structure(pdb_id: str) -> str:
     those of `STRUCTURES`, and a printed line says if one is a model. The full edition downloads any
     other, once. Raises ValueError for a wrong id, FileNotFoundError, and ConnectionError.
     """
-    given, flags = str(pdb_id).strip(), re.ASCII | re.IGNORECASE
-    entry = re.fullmatch("(?:pdb_0000)?([0-9][a-z0-9]{3})", given, flags)
-    if not entry and re.fullmatch("pdb_[0-9a-z]{8}", given, flags):
-        fault = f"{given!r} has no file in the PDB format, only in mmCIF, which is not read"
-        raise ValueError(f"{fault}. Choose an entry whose id has four letters or digits.")
-    if not entry or not isinstance(pdb_id, str):
-        form = "four letters or digits that begin with a digit, such as '3I40' or 'pdb_00003i40'"
-        raise ValueError(f"{pdb_id!r} is no PDB id. One has {form}.")
+    pattern = re.compile("(?:pdb_0000)?([0-9][a-z0-9]{3})", re.ASCII | re.IGNORECASE)
+    if not (entry := pattern.fullmatch(str(pdb_id).strip())):
+        raise ValueError(
+            f"{pdb_id!r} is not the PDB id of an entry in the PDB format: four letters or digits "
+            "that begin with a digit, such as '3I40' or 'pdb_00003i40'. Entries with a longer id "
+            "are only in mmCIF, which is not read."
+        )
     pdb_id = entry[1].upper()
     here = Path(assets(f"proteins/structures/{pdb_id}.pdb"))
     text = checked(here.read_text("utf8", "replace"), str(here)) if here.is_file() else ""
@@ -62,10 +61,10 @@ def fetch_protein_structure(pdb_id: str) -> str:
         key = {"function": "fetch_protein_structure()"}
         return kept(cache_dir() / "structures" / pdb_id, key, partial(_downloaded, pdb_id))
     if not text:
-        have = ", ".join(f"{key} ({name})" for key, name in available_structures().items())
         raise FileNotFoundError(
-            f"The {edition()} edition has no structure {pdb_id}: no file {here}. It has {have}. "
-            "After dlfb.use_edition('full'), any other is downloaded, which needs a network."
+            f"The {edition()} edition has no structure {pdb_id}: no file {here}. It has "
+            f"{', '.join(available_structures())}. After dlfb.use_edition('full'), any other is "
+            "downloaded, which needs a network."
         )
     if is_model:
         print(f"{pdb_id}: a model built from geometry. The full edition has the measured entry.")
@@ -209,7 +208,7 @@ def _residues(structure: str) -> pd.DataFrame:
         chain, resn = line[21:22], line[17:20]
         for number in _span(line):
             kinds[line[19] if line[0] == "H" else chain, number] = line[0].lower()
-        # A calcium atom is called CA too, but no amino acid is.
+        # The residue is looked at because a calcium atom is called CA too.
         if (place := _place(line)) and line[12:16].strip() == "CA" and resn in _LETTERS:
             # The first of a residue's alternative positions.
             found.setdefault(line[21:27], (chain, int(line[22:26]), resn, *place))
@@ -264,7 +263,5 @@ def _downloaded(pdb_id: str) -> str:
         answer.raise_for_status()
         return checked(answer.content.decode(errors="replace"), url)
     except (requests.RequestException, ValueError) as error:
-        raise ConnectionError(
-            f"{url} gave no structure: {error} Connect to the network and try again, or set "
-            "DLFB_EDITION=pocket for the structures that come with dlfb."
-        ) from error
+        way_out = "Connect to the network and try again, or set DLFB_EDITION=pocket"
+        raise ConnectionError(f"{url} gave no structure: {error} {way_out}.") from error

@@ -1,8 +1,4 @@
-"""Editions: where files and language models come from.
-
-A notebook asks two questions only: ``assets("proteins/...")`` for a file and
-``checkpoint("facebook/esm2_...")`` for a model. The answers depend on the edition, so the same
-notebook runs offline (``pocket``) and with the book's models and data (``full``).
+"""Editions: where files and language models come from, offline or with the book's data.
 
 ``DLFB_EDITION``      ``pocket`` (default) or ``full``
 ``DLFB_ASSETS``       a folder holding ``proteins/...``, read instead of the edition's files
@@ -54,7 +50,7 @@ def provisioned_dir() -> Path:
 
 
 def expanded(path: str | os.PathLike | None) -> Path:
-    """Return a path with ``~`` replaced (None: the system's cache); an error without a home."""
+    """Return a path with ``~`` replaced (None: the system's cache)."""
     try:
         return Path(path or platformdirs.user_cache_dir("dlfb", False)).expanduser()
     except RuntimeError as error:
@@ -70,11 +66,6 @@ def assets(subpath: str | os.PathLike) -> str:
     If the edition has the file, this is its path there. Otherwise the path is in the cache, for a
     result of the reader's own, and its folder is made. The files of ``proteins/datasets`` come from
     one place: what ``dlfb-provision`` downloaded for the full edition, or else the package.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If `subpath` leaves the folder; if ``DLFB_ASSETS`` is not a folder, or the cache has none.
     """
     relative = PurePosixPath(Path(subpath).as_posix())
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
@@ -93,11 +84,8 @@ def assets(subpath: str | os.PathLike) -> str:
     try:
         own.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        warnings.warn(
-            f"{own.parent} can't be made ({error.strerror}), so results can't be kept there. "
-            "Set DLFB_CACHE to a folder you can write to.",
-            stacklevel=2,
-        )
+        fault = f"{own.parent} can't be made ({error.strerror}), so results can't be kept there"
+        warnings.warn(f"{fault}. Set DLFB_CACHE to a folder you can write to.", stacklevel=2)
     return str(own)
 
 
@@ -106,9 +94,8 @@ def _source() -> tuple[str, Path | None]:
     if override := os.environ.get("DLFB_ASSETS"):
         root = expanded(override).resolve()
         if not root.is_dir():
-            raise FileNotFoundError(
-                f"DLFB_ASSETS={override!r} is not a folder. It must hold 'proteins/datasets/...'."
-            )
+            fault = f"DLFB_ASSETS={override!r} is not a folder"
+            raise FileNotFoundError(f"{fault}. It must hold 'proteins/datasets/...'.")
         # The hash tells folders of one name apart.
         return f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}", root
     if edition() == "full" and all((provisioned_dir() / _DATASETS / f).is_file() for f in _CAFA):
@@ -120,8 +107,7 @@ def checkpoint(name: str) -> str:
     """Return a folder, or a name on the hub, to load a model from with ``from_pretrained``.
 
     `name` is one on the Hugging Face hub, `POCKET_MODEL`, or a folder that holds a checkpoint. A
-    printed line says so where the small model answers for an ESM2 model. A name without an answer
-    is a ValueError in the pocket edition, else a FileNotFoundError.
+    printed line says so where the small model answers for an ESM2 model.
     """
     name, source = os.fspath(name), _checkpoint_source()
     if checkpoint_name(name) == POCKET_MODEL:
@@ -130,7 +116,7 @@ def checkpoint(name: str) -> str:
         return str(_SHIPPED / "model")
     folders = [Path(name)]
     if source not in ("pocket", "hub"):
-        folders += [expanded(source) / name, expanded(source) / name.rsplit("/", 1)[-1]]
+        folders += [expanded(source) / name, expanded(source) / Path(name).name]
     for folder in folders:
         if (folder / "config.json").is_file():
             return str(folder.absolute())

@@ -1,7 +1,4 @@
-"""Showing things to a reader: source code, figures with names, dictionaries, progress.
-
-All of it works in a notebook, in IPython, and in plain Python.
-"""
+"""Showing things in notebooks and in plain Python: source code, figures, dictionaries, progress."""
 
 import base64
 import functools
@@ -56,18 +53,11 @@ def _ipython():
 
 
 def show(figure, names: Sequence[str]) -> None:
-    """Show a figure whose points tell their names under the pointer, and close it.
+    """Show a matplotlib figure whose points tell their names under the pointer, and close it.
 
-    In a notebook the output is a drawing that needs no script, and a picture for viewers that show
-    pictures only. Plain Python shows the figure without names.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    names : sequence of str
-        One name for each point of the figure's scatter plots, in the order in which they were
-        drawn. If all scatter plots are of the same things, one name for each thing is enough. Any
-        other number of names is a ValueError.
+    `names` has one name for each point of the figure's scatter plots, in the order in which they
+    were drawn, or, if all scatter plots are of the same things, one for each thing. Any other
+    number of names is a ValueError. Plain Python shows the figure without names.
     """
     from matplotlib import pyplot as plt
 
@@ -75,7 +65,7 @@ def show(figure, names: Sequence[str]) -> None:
     if ipython is None:
         plt.show()
     else:
-        # The drawing is the picture, with a transparent disc on each point, that has a title.
+        # The picture, with a transparent disc on each point that has a title: no script is needed.
         box, file = figure.get_tightbbox().padded(0.05), io.BytesIO()  # in inches
         figure.savefig(file, dpi=2 * figure.dpi, bbox_inches=box, metadata={"Software": None})
         picture = base64.b64encode(file.getvalue()).decode()
@@ -123,24 +113,13 @@ def print_short_dict(mapping: Mapping, max_entries: int = 10) -> None:
     """Print a dictionary, one line per entry, without the middle of a long one.
 
     At most `max_entries` are printed, each cut at about 70 characters.
-
-    Examples
-    --------
-    >>> print_short_dict({letter: i for i, letter in enumerate("abcdef")}, max_entries=3)
-    {
-      'a': 0,
-      'b': 1,
-      ... (3 more)
-      'f': 5,
-    } (6 entries)
     """
     if max_entries < 1:
         raise ValueError(f"print_short_dict: max_entries must be 1 or more, not {max_entries}.")
     total = len(mapping)
-    lines = []
-    for key, value in mapping.items():
-        text = repr(value).replace("\n", " ")  # of an array
-        lines.append(f"  {key!r}: {text if len(text) <= 70 else text[:67] + '...'},")
+    texts = [repr(value).replace("\n", " ") for value in mapping.values()]  # arrays have lines
+    shortened = [text if len(text) <= 70 else text[:67] + "..." for text in texts]
+    lines = [f"  {key!r}: {text}," for key, text in zip(mapping, shortened, strict=True)]
     if total > max_entries:
         head = (max_entries + 1) // 2
         hidden = slice(head, total - max_entries + head)
@@ -152,8 +131,7 @@ def print_short_dict(mapping: Mapping, max_entries: int = 10) -> None:
 def progress(iterable: Iterable | None = None, *, total=None, desc=None, unit: str = "it"):
     """Return tqdm's progress bar, to iterate over or to use as a context manager.
 
-    It is a widget in a notebook that has ipywidgets, and text on stderr elsewhere. The environment
-    variable ``DLFB_PROGRESS=0`` switches it off.
+    The environment variable ``DLFB_PROGRESS=0`` switches it off.
     """
     silent, scale = os.environ.get("DLFB_PROGRESS") == "0", unit != "it"
     with warnings.catch_warnings():

@@ -1,8 +1,6 @@
-"""A value's fingerprint: 64 hexadecimal digits computed from its content.
+"""A value's fingerprint: 64 hexadecimal digits, the same for equal content in every process.
 
-Equal content gives equal fingerprints in every process, under any ``PYTHONHASHSEED``. Memory
-addresses, file times and object identities do not count. A value is taken apart until only
-numbers and text remain, and these are hashed with SHA-256.
+A value is taken apart until only numbers and text remain, and these are hashed with SHA-256.
 """
 
 import contextlib
@@ -12,17 +10,14 @@ import functools
 import hashlib
 import inspect
 import json
-import os
 import sys
 import types
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 # Kinds of which repr() tells the content.
 _PLAIN = {type(None), type(...), bool, int, float, complex, str, range, slice}
-_PLAIN |= {date, datetime, timedelta}
 # Kinds that consist of these attributes. Compiled code counts, but not its place in a file.
 _ATTRIBUTES = {
     classmethod: "__func__",
@@ -48,20 +43,11 @@ class _IfKnown(NamedTuple):
 def fingerprint(value: Any, where: str = "the value", _inside: tuple[int, ...] = ()) -> str:
     """Return the SHA-256 fingerprint of a value's content.
 
-    Parameters
-    ----------
-    value : object
-        Numbers, text, paths; NumPy, JAX and torch arrays; pandas tables; lists, dicts (in any
-        order), sets, dataclasses; functions with the variables they use from outside, partials,
-        classes; flax and torch modules, optimisers, trained states; tokenizers; and any object
-        with a method ``__fingerprint__()`` that returns one of these.
-    where : str
-        The name of `value` in an error message.
-
-    Raises
-    ------
-    TypeError
-        If `value` or a part of it, which the error names, is of another kind.
+    The value consists of numbers, text, paths; NumPy, JAX and torch arrays; pandas tables; lists,
+    dicts (in any order), sets, dataclasses; functions with the variables they use from outside,
+    partials, classes; flax and torch modules, optimisers, trained states; tokenizers; and objects
+    with a method ``__fingerprint__()`` that returns one of these. A part of another kind is a
+    TypeError, which names the part. `where` is the name of the value in it.
     """
     cls = type(value)
     if cls in _PLAIN:
@@ -133,12 +119,9 @@ def _parts_of_data(value: Any) -> dict[str, Any]:
     if pandas and isinstance(value, pandas.api.extensions.ExtensionArray):
         categories = getattr(value.dtype, "categories", None)
         return {".dtype": str(value.dtype), ".categories": categories, "": value.to_numpy()}
-    if isinstance(value, np.random.Generator):
-        return {"": value.bit_generator.state}
     if isinstance(value, PurePath):
         return {"": value.as_posix()}
-    scalar = pandas and pandas.api.types.is_scalar(value)  # a missing value, an interval
-    if scalar or type(value).__module__ in ("numpy.dtypes", "torch"):  # torch.float16, a device
+    if pandas and pandas.api.types.is_scalar(value):  # a missing value, an interval
         return {"": repr(value)}
     return {}
 
@@ -220,19 +203,10 @@ def _unwrapped(thing: Any, module: str) -> Any:
 
 
 def _text(module: str) -> str:
-    """Return a digest of a module's file, "" where there is none, as in a notebook.
-
-    The file has all helpers in it and, unlike compiled code, is the same under every Python.
-    """
-    file = getattr(sys.modules.get(module), "__file__", None) or ""
-    if module == "__main__" or not file.endswith(".py") or not os.path.isfile(file):
-        return ""
-    return _digest_of_file(file, os.stat(file).st_mtime_ns)
-
-
-@functools.cache
-def _digest_of_file(file: str, _: int) -> str:
-    return digest(Path(file).read_bytes())
+    """Return the text of a module's file, with all helpers in it; "" if none, as in a notebook."""
+    with contextlib.suppress(OSError, TypeError):
+        return "" if module == "__main__" else inspect.getsource(sys.modules.get(module))
+    return ""
 
 
 def _names_in(code: types.CodeType) -> set[str]:

@@ -1,8 +1,7 @@
 """Figures of how a model learns and of how good it is (notebooks 07 and 08).
 
-Each function returns a figure. It is six inches wide, so that its text is readable on a phone. Its
-colours are Okabe and Ito's, which colour-blind readers can tell apart, and markers or line styles
-differ as well.
+They are six inches wide, to be readable on a phone, in Okabe and Ito's colours, which colour-blind
+readers can tell apart. Markers or line styles differ as well.
 """
 
 import textwrap

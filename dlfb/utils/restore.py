@@ -1,16 +1,7 @@
 """Keep the results of slow functions, and give them back when the same is asked again.
 
->>> state, metrics = restorable(train)(state, splits, store_path=assets("proteins/models/mlp"))
-
-The first call trains; later ones, in any process, restore what it returned. *The same* means the
-same function and equal content of every argument, defaults included. If anything else is asked,
-the result is computed anew, and one line says what differed. Neither the first computation nor a
-restoration prints anything, so that a page's outputs do not depend on what is kept.
-
-A function counts by the source text of its file: after any edit there, of a helper or even of a
-comment, the result is computed anew. A function of a notebook counts by its code and that of the
-notebook's functions and classes that it uses. What else it reads (files, global values, other
-modules) is not seen: pass it as an argument, or raise the function's `version`.
+Neither the first computation nor a restoration prints anything, so that a page's outputs do not
+depend on what is kept. A computation because of a difference prints one line, which names it.
 """
 
 import functools
@@ -30,16 +21,14 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
 
     Used as ``restorable(train)(..., store_path=path)`` or as a decorator. With a ``store_path``
     the result is kept in that file (``.dlfb`` is appended) and restored when the same is asked
-    again; ``force=True`` computes it anew. Results may hold arrays of numbers, tables, numbers,
-    text, and lists, tuples and dicts of these. A trained state, such as flax's ``TrainState``,
-    takes its functions from one that was passed.
+    again, of the same function with equal arguments; ``force=True`` computes it anew. Results may
+    hold arrays of numbers, tables, numbers, text, and lists, tuples and dicts of these. A trained
+    state, such as flax's ``TrainState``, takes its functions from one that was passed.
 
-    Parameters
-    ----------
-    function : callable
-        A slow function, which returns the same for the same arguments.
-    version : str or int, optional
-        Counts in place of the function's source.
+    A function counts by the text of its file: any edit there, of a helper or even of a comment,
+    computes anew. One of a notebook counts by its code and that of the notebook's functions and
+    classes that it uses. What else it reads (files, global values, other modules) is not seen:
+    pass it as an argument, or give a `version`, which then counts in place of the source.
 
     Raises
     ------

@@ -1,10 +1,7 @@
-"""One file per result: whole or not there, checked when it is read, and never run.
+"""One safetensors file per result: whole or not there, checked when it is read, and never run.
 
-The file is a safetensors file, which any tool of the field can open. Its metadata hold the result's
-tree as JSON (arrays and tables are in it by number), the key of what was asked, and the SHA-256 of
-all of it. Reading imports nothing that the file names and takes no more memory than it holds.
-
-A result kept at ``proteins/models/mlp`` is in the file ``proteins/models/mlp.dlfb``.
+Its metadata hold the result's tree as JSON (arrays and tables are in it by number), the key of what
+was asked, and the SHA-256 of all of it. Reading takes no more memory than the file.
 """
 
 import contextlib
@@ -41,7 +38,7 @@ class Record(NamedTuple):
 
 
 def store_file(path: str | os.PathLike) -> Path:
-    """Return the file in which the result of this `store_path` is kept."""
+    """Return the file in which the result of this `store_path` is kept, which ends in .dlfb."""
     path = expanded(path).absolute()
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
@@ -49,11 +46,8 @@ def store_file(path: str | os.PathLike) -> Path:
 def write(path: Path, value: Any, key: dict | None = None, like: Any = None) -> None:
     """Keep a value, so that a reader finds the old file or the new one, whole.
 
-    Raises
-    ------
-    TypeError, OSError
-        If a part of the value is of a kind that can't be kept; if the file can't be written, as on
-        a full disk. A file at `path` is then unchanged.
+    Raises TypeError if a part of the value can't be kept, and OSError if the file can't be written,
+    as on a full disk. A file at `path` is then unchanged.
     """
     from safetensors.numpy import save
 
@@ -76,13 +70,7 @@ def write(path: Path, value: Any, key: dict | None = None, like: Any = None) -> 
 
 
 def read(path: Path) -> Record:
-    """Return what is kept at `path`.
-
-    Raises
-    ------
-    Damaged, OSError
-        If the file is not, bit for bit, one that :func:`write` wrote; if it can't be read.
-    """
+    """Return what is kept at `path`; `Damaged` if it is not, bit for bit, what was written."""
     from safetensors import safe_open
 
     with _damage_told():

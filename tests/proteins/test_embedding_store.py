@@ -327,7 +327,7 @@ def test_a_disk_that_is_full_is_a_sentence_and_loses_nothing(ask, calls, monkeyp
     ("change", "said"),
     [
         (lambda t: t.drop(columns="Sequence"), "no column 'Sequence'; it has EntryID, GO:1"),
-        (lambda t: list(t["Sequence"]), "a table .* is wanted, not a list"),
+        (lambda t: list(t["Sequence"]), "pass a table .* not a list"),
         (lambda t: t.assign(**{"ME:1": 0.0}), "drop the columns 'ME:...'"),
         (lambda t: t.assign(Sequence=["MAL"] * 10 + ["MA1"]), "P00010.*'1' at position 3"),
         (lambda t: t[["Sequence"]].assign(Sequence=["M"] * 10 + ["J"]), "row 10.*'J' at position"),

@@ -151,8 +151,8 @@ def test_the_window_itself_is_not_cut(embed, tokenizer_and_model):
     assert distance(whole, by_hand(*tokenizer_and_model, protein[:-1])) < 1e-5
     assert distance(embed([protein], long="truncate"), whole) < 1e-6
     assert distance(embed([protein]), whole) > 1e-4
-    with pytest.raises(ValueError, match=r"titin: 1,023 residues .* window of 1,022"):
-        embed([protein[:-1], protein], names=["fits", "titin"], long="error")
+    with pytest.raises(ValueError, match=r"sequences\[1\]: 1,023 residues .* window of 1,022"):
+        embed([protein[:-1], protein], long="error")
 
 
 # Precision, threads, and what is left as it was
@@ -234,10 +234,8 @@ TABLE = pd.DataFrame({"EntryID": ["P1"], "Sequence": ["MALWM"], "Length": [5]})
     ("sequences", "options", "message"),
     [
         (["MALWM", "MAJ"], {}, r"sequences\[1\].*'J' at position 3"),
-        (["M1"], {"names": ["P01308"]}, "P01308.*'1' at position 2"),
+        (["M1"], {}, r"sequences\[0\].*'1' at position 2"),
         ([" "], {}, r"sequences\[0\].*empty"),
-        (["MAL", "MA"], {"names": ["insulin"]}, "a list with one name for each of 2"),
-        (["MAL", "MA"], {"names": "MA"}, "a list with one name for each of 2"),
         (["M"], {"pooling": "max"}, "no pooling='max'; choose one of residues, all"),
         (["M"], {"precision": 16}, "no precision=16; choose one of"),
         (["M"], {"long": None}, "no long=None; choose one of"),

@@ -175,14 +175,12 @@ def test_a_zip_has_one_file_besides_what_macs_and_windows_add(tmp_path):
                 list(read_fasta(path))
 
 
-@pytest.mark.parametrize(
-    ("data", "kind"), [(">a\nMA\n".encode("utf-16"), "UTF-16"), (bytes(range(256)) * 9, "not")]
-)
+@pytest.mark.parametrize("data", [">a\nMA\n".encode("utf-16"), bytes(range(256)) * 9])
 @pytest.mark.parametrize("how", [*PACKED])
-def test_utf_16_and_what_is_no_text(tmp_path, data, kind, how):
+def test_utf_16_and_what_is_not_text_are_refused(tmp_path, data, how):
     path = tmp_path / "a.fasta"
     path.write_bytes(PACKED[how](data))
-    with pytest.raises(ValueError, match=f"a.fasta: this is {kind}.* Save it as UTF-8"):
+    with pytest.raises(ValueError, match="a.fasta: this is not UTF-8 text"):
         list(read_fasta(path))
 
 
