@@ -9,7 +9,7 @@ MINE ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help book test coverage page notebooks student lab wheel bench results home colab clean
+.PHONY: help book test coverage page notebooks student lab wheel bench scaling results home colab clean
 
 help:
 	@echo 'make book                  the site in _build/html, from the stored outputs'
@@ -23,6 +23,7 @@ help:
 	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
 	@echo 'make wheel                 the package as one file in dist/, to upload to Colab'
 	@echo 'make bench                 the benchmarks and benchmarks.md; minutes only: QUICK=1'
+	@echo 'make scaling               measures the speeds that page 13 shows'
 	@echo 'make results               runs the pages and writes results.md'
 	@echo 'make results MINE=--mine   a run of your own, on the full edition, in my-results/'
 	@echo 'make colab                 two pages in the image that Colab runs; needs docker'
@@ -73,6 +74,9 @@ wheel: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tools/bench.py $(if $(QUICK),--quick)
+
+scaling: $(READY)
+	$(BIN)/python -m tools.scaling
 
 results: $(READY)
 	$(BIN)/python tools/results.py $(MINE)

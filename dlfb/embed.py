@@ -32,6 +32,7 @@ from dlfb.proteins.encoder import encoder_of
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import read_fasta
 from dlfb.utils import store
+from dlfb.utils.checks import check_count
 from dlfb.utils.context import expanded
 from dlfb.utils.display import progress
 from dlfb.utils.fingerprint import fingerprint
@@ -109,9 +110,14 @@ def embed_fasta(
     OSError
         If a file can't be read or written.
     """
-    if engine not in ENGINES or part_size < 1:
-        choices = f"one of {', '.join(ENGINES)}; and part_size={part_size} at least 1"
-        raise ValueError(f"engine={engine!r} should be {choices}.")
+    if engine not in ENGINES:
+        raise ValueError(f"There is no engine={engine!r}; choose one of {', '.join(ENGINES)}.")
+    for name, count in {
+        "part_size": part_size,
+        "workers": 1 if workers is None else workers,
+        "cpus": cpus,
+    }.items():
+        check_count(count, name, "embed_fasta()")
     ask = (checkpoint, device, checked_options(**options))
     embedder, out = Embedder(*ask), expanded(out).absolute()
 
@@ -123,7 +129,7 @@ def embed_fasta(
     with store.locked(out / "parts"):
         known, done = _kept(out, embedder.made)
         lengths = [length for _, _, length, _ in _unseen(records(), set(known), _hash)]
-        print(f"To embed: {len(lengths):,} sequences, {sum(lengths):,} residues.", flush=True)
+        print(f"New sequences: {len(lengths):,} ({sum(lengths):,} residues)", flush=True)
         with progress(total=sum(lengths), desc="Embedding", unit=" residues") as bar:
             work = _tables(_unseen(records(), known, _hash), part_size)
             if engine == "ray" and lengths:
@@ -180,10 +186,13 @@ def _on_ray(work, ask: tuple, bar, workers, cpus: int, address) -> Iterator[pa.T
     here = {"num_cpus": workers and workers * cpus, "object_store_memory": _STORE}
     settings = {name: value for name, value in os.environ.items() if name.startswith("DLFB_")}
     settings["OMP_NUM_THREADS"] = str(cpus)
-    ray.init(
-        address=address or "local", include_dashboard=False, log_to_driver=False,
-        logging_level="ERROR", runtime_env={"env_vars": settings}, **({} if address else here),
-    )  # fmt: skip
+    try:
+        ray.init(
+            address=address or "local", include_dashboard=False, log_to_driver=False,
+            logging_level="ERROR", runtime_env={"env_vars": settings}, **({} if address else here),
+        )  # fmt: skip
+    except Exception as error:  # of many kinds, one of them Exception
+        raise ValueError(f"Ray can't be started or reached: {error}") from error
     try:
         resources = ray.cluster_resources()
         gpus = 0 if ask[1] == "cpu" else int(resources.get("GPU", 0))

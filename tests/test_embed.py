@@ -132,7 +132,7 @@ def test_everything_is_checked_before_anything_is_computed(tmp_path, computed, c
     [
         (["--checkpoint", "other"], "another model: facebook/esm2_t6_8M_UR50D, and not other"),
         (["--pooling", "all"], "another pooling: residues, and not all"),
-        (["--part-size", "0"], "part_size=0"),
+        (["--part-size", "0"], "part_size must be a whole number, 1 or more, not 0"),
         (["--device", "gpu"], "no device 'gpu'"),
         (["--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
     ],
@@ -267,4 +267,4 @@ def test_ray_gives_the_vectors_of_one_process(on_ray, tmp_path):
 def test_a_second_run_computes_nothing(on_ray, computed, capsys):
     fasta, out, *_ = on_ray
     assert run(fasta, out, "--engine", "ray") == 0
-    assert capsys.readouterr().out.startswith("To embed: 0 sequences") and computed == []
+    assert capsys.readouterr().out.startswith("New sequences: 0 (0 residues)") and computed == []

@@ -1,0 +1,140 @@
+"""make scaling: what embedding costs on this machine, for the page "How it grows".
+
+    python -m tools.scaling     some ten minutes on two quiet cores
+
+Writes dlfb/pocket/proteins/scaling.json: the speed of one core by size of model, the shares of a
+run's steps, and the speed of one process and of one and two workers of Ray.
+"""
+
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from transformers import EsmModel
+
+from dlfb import embed
+from dlfb.proteins.embeddings import mean_states
+from dlfb.proteins.encoder import encoder_of
+from dlfb.proteins.language_model import load_language_model
+from dlfb.proteins.sequences import read_fasta
+from dlfb.utils.context import POCKET_MODEL, assets
+from tools.bench import LONGEST, SHAPES, sample
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / "dlfb/pocket/proteins/scaling.json"
+PROTEINS = {"the small model": 64, "8M": 32, "150M": 6, "650M": 3}
+WAYS = {"one process": [], "Ray, 1 worker": ["1"], "Ray, 2 workers": ["2"]}
+ON_RAY, ROUNDS = 600, 3  # proteins of each run, and runs
+
+
+def speeds(proteins: list[str]) -> list[dict]:
+    """Time models on one core; weights of ESM2's shapes are random, as speed is not theirs."""
+    tokenizer, pocket = load_language_model(POCKET_MODEL)
+    rows = []
+    for name, n in PROTEINS.items():
+        model, chosen = pocket, sample(proteins, n)
+        if name in SHAPES:
+            size, layers, heads = SHAPES[name]
+            config = type(pocket.config)(**pocket.config.to_dict() | {
+                "hidden_size": size, "num_hidden_layers": layers, "num_attention_heads": heads,
+                "intermediate_size": 4 * size, "dtype": "float32"})  # fmt: skip
+            torch.manual_seed(0)
+            model = EsmModel(config, add_pooling_layer=False).eval()
+        encoder = encoder_of(tokenizer, model)
+        mean_states(chosen[:1], encoder, "cpu")
+        start = time.process_time()  # what the core did for us, and not for others
+        mean_states(chosen, encoder, "cpu")
+        seconds, residues = time.process_time() - start, sum(map(len, chosen))
+        parameters = sum(w.numel() for k, w in model.named_parameters() if "contact" not in k)
+        rows.append({"model": name, "parameters": parameters, "residues": residues,
+                     "seconds": round(seconds, 2)})  # fmt: skip
+    return rows
+
+
+def shares(fasta: Path, folder: Path) -> dict[str, float]:
+    """Return the CPU seconds of the steps of a run in one process."""
+    steps = {"loading": "Embedder", "model": "mean_states", "writing": "_write"}
+    spent, own = dict.fromkeys(steps, 0.0), {step: getattr(embed, steps[step]) for step in steps}
+
+    def timed(step: str):
+        def function(*args, **kwargs):
+            start = time.process_time()
+            try:
+                return own[step](*args, **kwargs)
+            finally:
+                spent[step] += time.process_time() - start
+
+        return function
+
+    for step, name in steps.items():
+        setattr(embed, name, timed(step))
+    start = time.process_time()
+    embed.embed_fasta(fasta, folder / "shares", POCKET_MODEL, device="cpu")
+    spent["reading and checking"] = time.process_time() - start - sum(spent.values())
+    for step, name in steps.items():
+        setattr(embed, name, own[step])
+    sequences = [sequence for _, sequence in read_fasta(fasta)]
+    ids = encoder_of(*load_language_model(POCKET_MODEL)).ids
+    start = time.process_time()
+    for sequence in sequences:
+        torch.tensor([ids[letter] for letter in sequence])
+    spent["tokens"] = time.process_time() - start
+    spent["model"] -= spent["tokens"]
+    return {step: round(seconds, 3) for step, seconds in spent.items()}
+
+
+def curve(fasta: Path, folder: Path) -> list[dict]:
+    """Time whole runs: until the first part is there, and the speed from there to the last."""
+    rows = []
+    for turn in range(ROUNDS):
+        for way, workers in WAYS.items():
+            out = folder / f"{way}{turn}"
+            command = [sys.executable, "-c", "from dlfb.embed import main; main()", str(fasta)]
+            command += ["--out", str(out), "--part-size", "20", "--device", "cpu"]
+            command += ["--engine", "ray", "--workers", *workers] if workers else []
+            start = time.time()
+            # Ray would give its workers a lower priority than that of this process.
+            own = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+            subprocess.run(command, check=True, env=os.environ | own)
+            parts = sorted(out.glob("part-*"), key=lambda file: file.stat().st_mtime)
+            ends = [file.stat().st_mtime for file in parts]
+            later = sum(pd.read_parquet(file)["length"].sum() for file in parts[1:])
+            rows.append({"way": way, "start": round(ends[0] - start, 1),
+                         "speed": round(float(later / (ends[-1] - ends[0])), 1)})  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    os.environ |= {"DLFB_PROGRESS": "0", "DLFB_EDITION": "pocket"}
+    torch.set_num_threads(1)
+    every = read_fasta(assets("proteins/datasets/train_sequences.fasta"))
+    proteins = sorted((s for _, s in every if len(s) <= LONGEST), key=len)
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fasta = folder / "proteins.fasta"
+        chosen = sample(proteins, ON_RAY)
+        fasta.write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(dict.fromkeys(chosen))))
+        found = {"speeds": speeds(proteins), "curve": curve(fasta, folder)}
+        few = folder / "few.fasta"
+        few.write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(sample(proteins, 100))))
+        found["shares"] = shares(few, folder)
+    named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    cpu = named[1] if named else platform.machine()
+    found["machine"] = f"{cpu}, {os.cpu_count()} cores; torch {torch.__version__}; "
+    found["machine"] += f"{datetime.date.today().isoformat()}; load before {load:.1f}"
+    KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf8")
+    print(KEPT.read_text(encoding="utf8"))
+
+
+if __name__ == "__main__":
+    main()
