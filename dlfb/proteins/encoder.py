@@ -1,7 +1,9 @@
 """A language model as embeddings need it: letters to token ids, token ids to hidden states.
 
-All that differs from one family of models to another is in an :class:`Encoder`: ESM2, ESM C,
-ProtBERT, ProtT5 and ProstT5, Ankh.
+All that differs from one family of models to another is in an :class:`Encoder`. Besides ESM2 and
+ESM C, these are ProtBERT and ProtT5 (Elnaggar et al. 2022, doi:10.1109/TPAMI.2021.3095381), ProstT5
+(Heinzinger et al. 2024, doi:10.1093/nargab/lqae150) and Ankh (Elnaggar et al. 2023, arXiv
+2301.06568).
 """
 
 from typing import NamedTuple
@@ -22,10 +24,10 @@ SETTINGS = {
     "t5": ("layer_norm_epsilon", "feed_forward_proj", "relative_attention_max_distance"),
 }  # fmt: skip
 FAMILIES = "ESM2, ESM C, ProtBERT, ProtT5, ProstT5 and Ankh"
-# ProstT5 wants to be told that amino acids follow; Ankh 3, that it should not translate.
+# What comes before a protein: for ProstT5, amino acids follow; for Ankh 3, embeddings are wanted.
 _PREFIXES = ("<AA2fold>", "[NLU]")
-#: The most tokens, also of models without a limit of their own. ESM C and ProtBERT were trained
-#: with 2,048; the positions of T5 have no end, but attention takes memory by the square.
+#: The most tokens, also for models without a limit of their own. ESM C and ProtBERT were trained
+#: with 2,048. T5 has no limit, but attention needs memory that grows with the square of the length.
 LONGEST = 2048
 _UNUSED = ("contact_head.", "pooler.")  # weights that the states do not depend on
 
