@@ -7,4 +7,12 @@ the modules that need them, when they are imported themselves.
 from dlfb.utils.context import use_edition
 
 __version__ = "0.1.0"
-__all__ = ["use_edition"]
+__all__ = ["predict", "use_edition"]
+
+
+def __getattr__(name: str):
+    if name == "predict":
+        from dlfb.prediction import predict
+
+        return predict
+    raise AttributeError(f"module 'dlfb' has no attribute {name!r}")

@@ -125,7 +125,7 @@ def mean_states(
     sum_states = partial(_sum_states, encoder, device, how["pooling"], how["precision"])
     sums, counts = np.zeros((len(sequences), model.config.hidden_size)), np.zeros(len(sequences))
     try:
-        with _at_work(model, device) as pool:
+        with at_work(model, device) as pool:
             for batch, found in zip(batches, pool.map(sum_states, batches), strict=True):
                 rows = [row for row, _ in batch]
                 # A protein may have several pieces in a batch, which += would count once.
@@ -162,7 +162,7 @@ def _batches(sequences, encoder: Encoder, budget: int, most: int | None, long: s
 
 
 @contextmanager
-def _at_work(model, device: torch.device) -> Iterator[ThreadPoolExecutor]:
+def at_work(model, device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Prepare a model and the threads that use it; then leave all but its device as it was.
 
     On a CPU each batch has a thread of its own. Otherwise PyTorch would divide each operation among

@@ -1,6 +1,7 @@
 """Asking a language model what it expects at a place in a protein (notebook 04)."""
 
 import operator
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,18 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from dlfb.proteins.encoder import check_order
-from dlfb.proteins.sequences import AMINO_ACIDS, CLASS_COLORS, amino_acid_class, clean_sequence
+from dlfb.proteins.embeddings import at_work
+from dlfb.proteins.encoder import check_order, encoder_of
+from dlfb.proteins.sequences import (
+    AMINO_ACIDS,
+    CLASS_COLORS,
+    amino_acid_class,
+    clean_sequence,
+    encode,
+    listed,
+)
+from dlfb.proteins.utils import get_device
+from dlfb.utils.display import progress
 
 
 class MaskPredictor:
@@ -87,3 +98,45 @@ class MaskPredictor:
         ax.set_title(f"{name}: residue {mask_index} hidden, in truth {true}", fontsize="medium")
         plt.close(figure)
         return figure
+
+
+def masked_profiles(
+    sequences: Iterable[str], tokenizer, model, stride: int = 4
+) -> list[np.ndarray]:
+    """Return how probable the model finds each residue of each sequence while it is hidden.
+
+    For each sequence an array (L,), float32: probabilities among the 20 amino acids, NaN for rare
+    letters such as X. Every `stride`-th residue is hidden at once, so a protein takes `stride`
+    passes and not L. With 4 of them, profiles of the small model correlate at .95 to .98 with
+    those of one hidden residue at a time. What is longer than the model's window comes in pieces.
+    """
+    model, encoder = MaskPredictor(tokenizer, model).model, encoder_of(tokenizer, model)
+    sequences = [clean_sequence(sequence) for sequence in listed(sequences, "masked_profiles")]
+    profiles = [np.empty(len(sequence), np.float32) for sequence in sequences]
+    twenty, device = tokenizer.convert_tokens_to_ids(list(AMINO_ACIDS)), get_device()
+    tasks = [
+        (sequence[start : start + encoder.window], profile[start : start + encoder.window], first)
+        for sequence, profile in zip(sequences, profiles, strict=True)
+        for start in range(0, len(sequence), encoder.window)
+        for first in range(min(stride, len(sequence) - start))
+    ]
+
+    @torch.inference_mode()
+    def hide(task: tuple[str, np.ndarray, int]) -> int:
+        letters, profile, first = task
+        tokens = [*encoder.before, *map(encoder.ids.get, letters), *encoder.after]
+        tokens, places = torch.tensor([tokens]), torch.arange(first, len(letters), stride)
+        tokens[0, places + len(encoder.before)] = tokenizer.mask_token_id
+        logits = model(tokens.to(device)).logits[0, places + len(encoder.before)][:, twenty]
+        chances = np.pad(logits.softmax(1).cpu(), [(0, 0), (0, 1)], constant_values=np.nan)
+        profile[first::stride] = chances[range(len(places)), encode(letters[first::stride])]
+        return len(places)
+
+    total = sum(map(len, sequences))
+    with (
+        at_work(model, device) as pool,
+        progress(total=total, desc="Hiding residues", unit=" residues") as bar,
+    ):
+        for residues in pool.map(hide, tasks):
+            bar.update(residues)
+    return profiles

@@ -195,7 +195,7 @@ def test_the_model_is_left_as_it_was(embed, other_model):
     before = {name: weight.clone() for name, weight in other_model.state_dict().items()}
     states, layer = torch.randn(1, 7, 32), other_model.encoder.layer[1].intermediate
     expected = layer(states)
-    with embeddings._at_work(other_model, torch.device("cpu")):
+    with embeddings.at_work(other_model, torch.device("cpu")):
         assert "forward" in vars(layer)  # a faster GELU, of the same values
         torch.testing.assert_close(layer(states), expected, rtol=1e-6, atol=1e-6)
     embed(["MALWM"], other_model.train())

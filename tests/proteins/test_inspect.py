@@ -5,12 +5,12 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from transformers import AutoTokenizer, EsmForMaskedLM
 
-from dlfb.proteins.inspect import MaskPredictor
+from dlfb.proteins.inspect import MaskPredictor, masked_profiles
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, CLASS_COLORS, INSULIN
 from dlfb.utils.context import POCKET_MODEL
 
-NAME = "facebook/esm2_t30_150M_UR50D"
+NAME, MASK = "facebook/esm2_t30_150M_UR50D", "<mask>"
 
 
 @pytest.fixture
@@ -82,3 +82,30 @@ def test_a_model_without_a_head_or_in_the_wrong_place_is_refused(use_tiny_checkp
         MaskPredictor(*pair)
     with pytest.raises(ValueError, match="tokenizer comes first, then the model"):
         MaskPredictor(*reversed(pair))
+
+
+def test_profiles_hide_residues_as_one_at_a_time_does(predictor):
+    model = (predictor.tokenizer, predictor.model)
+    sequences = ["MALWMRXKV", "M", INSULIN]
+    one_at_a_time = masked_profiles(sequences, *model, stride=1000)
+    assert list(map(len, one_at_a_time)) == [9, 1, 110]
+    for place in (0, 4, 8):
+        expected = predictor.predict("MALWMRXKV", place)["MALWMRXKV"[place]]
+        assert one_at_a_time[0][place] == pytest.approx(expected, rel=1e-4)
+    assert np.isnan(one_at_a_time[0][6]) and np.isfinite(np.delete(one_at_a_time[0], 6)).all()
+    # With a stride of 4, places 0, 4 and 8 are hidden together.
+    hidden = MASK + "ALW" + MASK + "RXK" + MASK
+    inputs = predictor.tokenizer(hidden, return_tensors="pt")
+    with torch.inference_mode():
+        logits = predictor.model(**inputs).logits[0, 5]
+    twenty = predictor.tokenizer.convert_tokens_to_ids(list(AMINO_ACIDS))
+    expected = logits[twenty].softmax(0)[AMINO_ACIDS.index("M")].item()
+    assert masked_profiles(sequences, *model)[0][4] == pytest.approx(expected, rel=1e-4)
+
+
+def test_profiles_of_long_proteins_come_in_pieces(predictor):
+    long = INSULIN * 12
+    [profile] = masked_profiles([long], predictor.tokenizer, predictor.model)
+    [first] = masked_profiles([long[:1022]], predictor.tokenizer, predictor.model)
+    assert len(profile) == 1320 and np.isfinite(profile).all()
+    np.testing.assert_allclose(profile[:1022], first, rtol=1e-4)
