@@ -54,7 +54,7 @@
       box.shown = structure.name;
       box.classList.add("drawn");
     } catch (error) {
-      // A browser without WebGL is no fault of the page: the still picture stays.
+      // In a browser without WebGL the still picture stays.
       box.querySelectorAll(".structure-canvas, .structure-reset").forEach((one) => one.remove());
       box.classList.add("failed");
     }
