@@ -50,7 +50,7 @@ class MaskPredictor:
         index = operator.index(mask_index)
         if not 0 <= index < len(sequence):
             raise ValueError(
-                f"mask_index {index} lies outside the sequence: residues are counted from 0, so "
+                f"mask_index {index} is outside the sequence: residues are counted from 0, so "
                 f"one of {len(sequence)} has 0 to {len(sequence) - 1}."
             )
         return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
@@ -95,7 +95,7 @@ class MaskPredictor:
             bar.set(edgecolor="black", linewidth=2)
             ax.get_xticklabels()[place].set_fontweight("bold")
         name = getattr(self.model, "dlfb_checkpoint", self.model.name_or_path)
-        ax.set_title(f"{name}: residue {mask_index} hidden, in truth {true}", fontsize="medium")
+        ax.set_title(f"{name}: residue {mask_index} hidden (true: {true})", fontsize="medium")
         plt.close(figure)
         return figure
 

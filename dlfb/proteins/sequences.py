@@ -73,8 +73,8 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
     if not _ALLOWED.issuperset(cleaned):
         position = next(i for i, letter in enumerate(cleaned) if letter not in _ALLOWED)
         raise ValueError(
-            f"{name}: the letter {letters[position]!r} at position {position + 1} is no amino "
-            f"acid. Allowed are {''.join(sorted(AMINO_ACIDS))} and {' '.join(RARE_LETTERS)}."
+            f"{name}: the letter {letters[position]!r} at position {position + 1} is not an "
+            f"amino acid. Allowed are {''.join(sorted(AMINO_ACIDS))} and {' '.join(RARE_LETTERS)}."
             f"{_HINTS.get(cleaned[position], '')}"
         )
     if not cleaned:

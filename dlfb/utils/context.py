@@ -112,7 +112,7 @@ def checkpoint(name: str) -> str:
     name, source = os.fspath(name), _checkpoint_source()
     if checkpoint_name(name) == POCKET_MODEL:
         if _ESM2.fullmatch(name):
-            print(f"{name}: {POCKET_MODEL} answers, the small model that comes with dlfb.")
+            print(f"{name}: using {POCKET_MODEL} instead, the small model in dlfb.")
         return str(_SHIPPED / "model")
     folders = [Path(name)]
     if source not in ("pocket", "hub"):

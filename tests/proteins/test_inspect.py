@@ -28,7 +28,7 @@ def test_the_mask_is_token_30_for_residue_29(predictor):
 
 @pytest.mark.parametrize(
     ("index", "message"),
-    [(n, f"mask_index {n} lies outside .* 0 to 4") for n in (5, -1, 110)]
+    [(n, f"mask_index {n} is outside .* 0 to 4") for n in (5, -1, 110)]
     + [(other, "must be a whole number") for other in (1.0, "1", None, True, np.True_)],
 )
 def test_an_index_that_is_not_one_of_a_residue_is_refused(predictor, index, message):
@@ -59,7 +59,7 @@ def test_the_figure_shows_every_bar_and_marks_the_truth(predictor):
     [marked] = [bar for bar in bars if bar.get_linewidth() == 2]
     assert marked is bars[result.index.get_loc("N")]
     assert to_hex(marked.get_facecolor()).upper() == CLASS_COLORS["polar uncharged"]
-    assert ax.get_title() == f"{NAME}: residue 26 hidden, in truth N"
+    assert ax.get_title() == f"{NAME}: residue 26 hidden (true: N)"
     assert plt.get_fignums() == []  # a notebook shows it once
 
 

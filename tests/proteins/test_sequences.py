@@ -93,7 +93,7 @@ def test_any_other_letter_is_named_with_its_place(sequence, letter, place):
 # A dotless i and a long s become I and S under upper(): letters that no one typed as residues.
 @pytest.mark.parametrize("wrong", ["ı", "ſ", "ß", "ﬁ", "J", "1", "MA-L", "MA**", "*M", "M*A"])
 def test_look_alikes_gaps_and_stops_inside_are_refused(wrong):
-    with pytest.raises(ValueError, match="is no amino acid"):
+    with pytest.raises(ValueError, match="is not an amino acid"):
         clean_sequence(wrong)
 
 
