@@ -9,7 +9,7 @@ MINE ?=
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help book test coverage page notebooks student lab wheel bench scaling results home colab clean
+.PHONY: help book test coverage page notebooks student lab wheel bench scaling results compare home colab clean
 
 help:
 	@echo 'make book                  the site in _build/html, from the stored outputs'
@@ -26,6 +26,7 @@ help:
 	@echo 'make scaling               measures the speeds that page 13 shows'
 	@echo 'make results               runs the pages and writes results.md'
 	@echo 'make results MINE=--mine   a run of your own, on the full edition, in my-results/'
+	@echo 'make compare               trains all networks of page 11 and writes their table'
 	@echo 'make colab                 two pages in the image that Colab runs; needs docker'
 	@echo 'make home REPO=owner/name  writes the home of the repository wherever it is needed'
 	@echo 'make clean                 removes what the others built, but for .venv'
@@ -80,6 +81,9 @@ scaling: $(READY)
 
 results: $(READY)
 	$(BIN)/python tools/results.py $(MINE)
+
+compare: $(READY)
+	$(BIN)/python tools/compare_models.py
 
 colab:
 	tools/colab_image.sh
