@@ -1,4 +1,4 @@
-"""Fine-tune the small language model on the shipped set: the adapters that come with dlfb, and their table.
+"""Fine-tune the small language model on the shipped set: adapters, and what they score.
 
     OMP_NUM_THREADS=1 python tools/finetune_pocket.py --seeds 42
 
