@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -33,6 +32,7 @@ from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import read_fasta
 from dlfb.utils import store
 from dlfb.utils.checks import check_count
+from dlfb.utils.command import finish
 from dlfb.utils.context import expanded
 from dlfb.utils.display import progress
 from dlfb.utils.fingerprint import fingerprint
@@ -275,12 +275,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ray.add_argument("--workers", type=int, help="default: what the GPUs or CPU cores allow")
     ray.add_argument("--cpus", type=int, default=1, help="CPU cores per worker")
     ray.add_argument("--address", help="of a cluster, such as auto; default: this machine")
-    try:
-        embed_fasta(**vars(parser.parse_args(arguments)))
-    except KeyboardInterrupt:
-        print("Stopped. The same command continues from here.", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, MemoryError) as error:
-        print(f"dlfb-embed: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    options = vars(parser.parse_args(arguments))
+    again = "Stopped. The same command continues from here."
+    return finish("dlfb-embed", lambda: embed_fasta(**options), again)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dlfb.proteins.sequences import read_fasta
+from dlfb.utils.command import finish
 from dlfb.utils.context import checkpoint_name, expanded, use_edition
 
 CHECKPOINT = "facebook/esm2_t30_150M_UR50D"  # in the pocket edition the small model answers
@@ -199,22 +200,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help=what)
     parser.add_argument("--edition", choices=["pocket", "full"], help="default: DLFB_EDITION")
     options = vars(parser.parse_args(arguments))
+
+    def work() -> None:
+        if edition := options.pop("edition"):
+            use_edition(edition)
+        pages = [expanded(options["out"]) / name for name in OUTPUT]
+        old = [page.name for page in pages if page.is_file()]
+        table = predict(**options)
+        counts = f"{table['term'].count():,} functions of {table['protein'].nunique():,} proteins"
+        print(f"{counts}: {pages[0]}. To read about them, open {pages[1]}.")
+        if old:
+            print(f"Replaced: {', '.join(old)}.")
+
     with warnings.catch_warnings():
         warnings.showwarning = lambda text, *_: print(f"Warning: {text}", file=sys.stderr)
-        try:
-            if edition := options.pop("edition"):
-                use_edition(edition)
-            pages = [expanded(options["out"]) / name for name in OUTPUT]
-            old = [page.name for page in pages if page.is_file()]
-            table = predict(**options)
-        except KeyboardInterrupt:
-            print("Stopped.", file=sys.stderr)
-            return 130
-        except (ValueError, OSError, MemoryError) as error:
-            print(f"dlfb-predict: {' '.join(str(error).split())}", file=sys.stderr)
-            return 2
-    counts = f"{table['term'].count():,} functions of {table['protein'].nunique():,} proteins"
-    print(f"{counts}: {pages[0]}. To read about them, open {pages[1]}.")
-    if old:
-        print(f"Replaced: {', '.join(old)}.")
-    return 0
+        return finish("dlfb-predict", work)

@@ -11,7 +11,6 @@ files already, you don't need the command: set ``DLFB_ASSETS`` to their folder.
 import argparse
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from urllib.parse import quote
 
 import pooch
 
+from dlfb.utils.command import finish
 from dlfb.utils.context import provisioned_dir
 
 BOOK = "https://assets.deep-learning-for-biology.com"
@@ -126,14 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base-url", default=BOOK, help="the book's host, or a mirror of it")
     parser.add_argument("--ontology", default=GO, help="the address of go-basic.obo")
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         root = provision(options.chapter, options.destination, options.base_url, options.ontology)
-    except KeyboardInterrupt:
-        print("Stopped. Run the command again to continue.", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"dlfb-provision: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    setting = "EDITION=full" if root == provisioned_dir() else f"ASSETS={root}"
-    print(f"The files are in {root}. To use them, set DLFB_{setting}.")
-    return 0
+        setting = "EDITION=full" if root == provisioned_dir() else f"ASSETS={root}"
+        print(f"The files are in {root}. To use them, set DLFB_{setting}.")
+
+    return finish("dlfb-provision", work, "Stopped. Run the command again to continue.")

@@ -118,11 +118,11 @@ def test_one_sequence_under_many_ids_is_computed_once(tmp_path, computed):
 
 def test_everything_is_checked_before_anything_is_computed(tmp_path, computed, capsys):
     fasta = write_fasta(tmp_path / "p.fasta", {"good": INSULIN, "bad": "MK1"})
-    assert run(fasta, tmp_path / "v", "--part-size", "1") == 2
+    assert run(fasta, tmp_path / "v", "--part-size", "1") == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "record 2 (bad): the letter '1' at position 3" in told
     write_fasta(fasta, {"good": "MKV", "titin": "M" * 1023})
-    assert run(fasta, tmp_path / "v", "--long", "error", "--part-size", "1") == 2
+    assert run(fasta, tmp_path / "v", "--long", "error", "--part-size", "1") == 1
     assert "titin: 1,023 residues" in capsys.readouterr().err
     assert computed == [] and not list(tmp_path.glob("v/part-*"))
 
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_a_sentence(tmp_path, capsys, change, told):
     fasta = write_fasta(tmp_path / "p.fasta", {"a": "MKV"})
     run(fasta, tmp_path / "v")
     write_fasta(fasta, {"a": "MKV", "b": "MKVV"})
-    assert run(fasta, tmp_path / "v", *change) == 2
+    assert run(fasta, tmp_path / "v", *change) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and told in error
 
@@ -151,7 +151,7 @@ def test_other_weights_under_one_name_are_noticed(tmp_path, checkpoints, monkeyp
     run(fasta, tmp_path / "v")
     save_tiny_esm(tmp_path / "new" / NAME, seed=7)
     monkeypatch.setenv("DLFB_CHECKPOINTS", str(tmp_path / "new"))
-    assert run(fasta, tmp_path / "v") == 2
+    assert run(fasta, tmp_path / "v") == 1
     assert "another fingerprint" in capsys.readouterr().err
     with pytest.raises(ValueError, match="of a worker is another model"):
         embed.Embedder(NAME, "cpu", embed.checked_options(), {"model": NAME, "fingerprint": "b"})
@@ -217,7 +217,7 @@ def test_memory_does_not_grow_with_the_sequences(tmp_path, monkeypatch):
 def test_without_ray_a_sentence_says_how_to_get_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     fasta = write_fasta(tmp_path / "p.fasta", {"a": "MKV"})
-    assert run(fasta, tmp_path / "v", "--engine", "ray") == 2
+    assert run(fasta, tmp_path / "v", "--engine", "ray") == 1
     assert "pip install 'dlfb[scale]'" in capsys.readouterr().err
 
 

@@ -204,7 +204,7 @@ def gzipped(text: str) -> bytes:
 )
 def test_a_file_that_can_t_be_used_gets_a_sentence(tmp_path, capsys, content, said):
     (tmp_path / "mine.fasta").write_bytes(content)
-    assert main([str(tmp_path / "mine.fasta"), "--out", str(tmp_path / "out")]) == 2
+    assert main([str(tmp_path / "mine.fasta"), "--out", str(tmp_path / "out")]) == 1
     printed, errors = capsys.readouterr()
     assert said in errors and errors.startswith("dlfb-predict: ") and errors.count("\n") == 1
     assert printed == "" and not (tmp_path / "out").exists()
@@ -217,10 +217,10 @@ def test_wrong_options_get_a_sentence(tmp_path, capsys):
         ("--out", str(tmp_path / "file")): "file",
         ("--out", str(tmp_path / "out"), "--min-probability", "2"): "min_probability=2.0 should be",
     }.items():
-        assert main([str(fasta), *options]) == 2
+        assert main([str(fasta), *options]) == 1
         errors = capsys.readouterr().err
         assert errors.startswith("dlfb-predict: ") and said in errors and errors.count("\n") == 1
-    assert main([str(tmp_path / "none.fasta"), "--out", str(tmp_path / "out")]) == 2
+    assert main([str(tmp_path / "none.fasta"), "--out", str(tmp_path / "out")]) == 1
     assert "There is no file" in capsys.readouterr().err
     with pytest.raises(ValueError, match="no aspect 'XYZ'; choose one of MFO, BPO, CCO"):
         predict(fasta, aspect="XYZ")
@@ -231,7 +231,7 @@ def test_mistakes_are_told_without_waiting_for_torch(tmp_path):
     code += "print(status, {'torch', 'jax'} & sys.modules.keys())"
     command = [sys.executable, "-c", code, str(tmp_path / "none.fasta"), "--out", str(tmp_path)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert shown.stdout == "2 set()\n"
+    assert shown.stdout == "1 set()\n"
 
 
 def test_flags_and_repeated_records(tmp_path):

@@ -42,10 +42,8 @@ def label_table(
     ValueError, FileNotFoundError
         If a file is not what it should be. The message names the line.
     """
-    name, proteins = (
-        Path(tsv).name,
-        pd.DataFrame(read_fasta(fasta), columns=["EntryID", "Sequence"]),
-    )
+    name = Path(tsv).name
+    proteins = pd.DataFrame(read_fasta(fasta), columns=["EntryID", "Sequence"])
     proteins = proteins.drop_duplicates().sort_values("EntryID", ignore_index=True)
     if (twice := proteins["EntryID"].duplicated()).any():
         which = proteins["EntryID"][twice].iloc[0]
