@@ -37,7 +37,7 @@ def predict(
     min_probability: float = 0.1,
     on_error: str = "stop",
 ) -> pd.DataFrame:
-    """Predict the functions of the proteins in a FASTA file, with the predictor of page 09.
+    """Predict the functions of the proteins in a FASTA file, with the predictor of page 9.
 
     The first call for an aspect and an edition trains the predictor, which is kept.
 

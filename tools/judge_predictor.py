@@ -1,4 +1,4 @@
-"""How good is dlfb-predict? Judged on the test split, beside the combination of page 09.
+"""How good is dlfb-predict? Judged on the test split, beside the combination of page 9.
 
     python tools/judge_predictor.py [MFO BPO CCO]
 
@@ -33,7 +33,7 @@ def main() -> None:
         truth, scores = test["targets"], test["scores"]
         print(f"{aspect}: {len(truth):,} test proteins, {truth.shape[1]:,} terms")
         for name, chances in {
-            "relatives and network, as on page 09": combine(*scores),
+            "relatives and network, as on page 9": combine(*scores),
             "dlfb-predict": predictor.probabilities(*scores),
         }.items():
             print(f"  {name}")

@@ -1,4 +1,4 @@
-"""The predictor of page 09, trained once and kept: a network, and transfer from relatives.
+"""The predictor of page 9, trained once and kept: a network, and transfer from relatives.
 
 It learns from the training split of :func:`dlfb.proteins.dataset.function_table`. The validation
 split says what its scores are worth, and the test split how good it is, so that the stated quality

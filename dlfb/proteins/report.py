@@ -25,12 +25,10 @@ LEVELS = {"c": (0.5, ".5 or more"), "b": (0.2, ".2 to .5"), "a": (0.1, ".1 to .2
 def report_page(
     table, proteins, skipped, hits, profiles, vectors, predictor, graph, model_name
 ) -> str:
-    """Return the page in HTML, from what :func:`dlfb.prediction.predict` has at hand."""
+    """Return the page in HTML, from what :func:`dlfb.prediction.predict` computed."""
     functions = dict(iter(table.groupby("protein", sort=False)))
-    relatives, named = (
-        dict(iter(hits.groupby("query"))),
-        zip(proteins.index, profiles, strict=False),
-    )
+    relatives = dict(iter(hits.groupby("query")))
+    named = zip(proteins.index, profiles, strict=False)
     terms = predictor.targets.columns
     aspect = ASPECTS[graph.nodes[terms[0]]["aspect"]].replace("_", " ")
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")

@@ -103,7 +103,7 @@ def build_dataset(
     store_file_prefix: str | None = None,
     model_checkpoint: str = "facebook/esm2_t30_150M_UR50D",
 ) -> dict[str, Split]:
-    """Join each split's targets with the embeddings that page 06 stored.
+    """Join each split's targets with the embeddings that page 6 stored.
 
     `store_file_prefix` is that of :func:`store_sequence_embeddings` without the split's name
     (``_train``, ``_valid``, ``_test``), by default ``assets("proteins/datasets/protein_dataset")``.

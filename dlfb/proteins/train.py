@@ -60,7 +60,7 @@ def _same_width(step: Callable) -> Callable:
     return checked_step
 
 
-# Not written as a decorator of train_step, whose source page 07 shows.
+# Not written as a decorator of train_step, whose source page 7 shows.
 train_step = _same_width(train_step)
 
 
