@@ -10,9 +10,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST_LINE = (
-    "# On Colab and the like: installs dlfb where it is missing, and leaves the rest alone."
-)
+FIRST_WORDS = "# On Colab and the like: installs dlfb where it is missing"
+FIRST_LINE = f"{FIRST_WORDS}, and leaves the rest alone."
 TEMPLATE = f"""{FIRST_LINE}
 try:
     import dlfb.colab
@@ -33,6 +32,8 @@ from glob import glob
         ) from None
     %pip install -q dlfb-*.whl"""
 
+# The cell in a text half.
+FENCE = re.compile(rf"^```\{{code-cell\}}(?:(?!^```).)*{FIRST_WORDS}.*?^```\n", re.M | re.S)
 # On the site the cell is folded, since only a hosted notebook needs it.
 METADATA = {
     "mystnb": {
@@ -56,40 +57,27 @@ def colab_cell(root: Path = ROOT) -> str:
     return TEMPLATE.replace("INSTALL", FROM_HOME.format(home) if home else FROM_WHEEL)
 
 
-def write_into_pages(root: Path = ROOT) -> list[Path]:
-    """Put the cell into both halves of every page, as its first code cell; return what changed."""
-    changed = []
-    for path in sorted(root.glob("notebooks/[0-9]*.md")) + sorted(root.glob("notebooks/*.ipynb")):
-        before = path.read_text(encoding="utf8")
-        put = _into_text if path.suffix == ".md" else _into_executed
-        after = put(before, colab_cell(root))
-        if after != before:
-            path.write_text(after, encoding="utf8")
-            changed.append(path)
-    return changed
+def write_into_pages(root: Path = ROOT) -> None:
+    """Write the cell into both halves of every page, where its first line is.
 
-
-def _into_text(page: str, source: str) -> str:
+    It is silent where dlfb is installed, so the stored half's empty output stays true.
+    """
+    source = colab_cell(root)
     prompts = "".join(f"  {key}: {words}\n" for key, words in METADATA["mystnb"].items())
     options = f"---\nmystnb:\n{prompts}tags: [{', '.join(METADATA['tags'])}]\n---\n"
     fence = f"```{{code-cell}} ipython3\n{options}{source}\n```\n"
-    first = re.search(r"^```\{code-cell\}[^\n]*\n(.*?)^```\n", page, re.MULTILINE | re.DOTALL)
-    if first is None:
-        return f"{page.rstrip()}\n\n{fence}"
-    if _is_cell(first.group(1)):
-        return page[: first.start()] + fence + page[first.end() :]
-    return f"{page[: first.start()]}{fence}\n{page[first.start() :]}"
+    for path in root.glob("notebooks/[0-9]*.md"):
+        before = path.read_text(encoding="utf8")
+        _renew(path, before, FENCE.sub(lambda _: fence, before, count=1))
+    for path in root.glob("notebooks/[0-9]*.ipynb"):
+        before = path.read_text(encoding="utf8")
+        notebook = json.loads(before)
+        for cell in notebook["cells"]:
+            if "".join(cell["source"]).startswith(FIRST_WORDS):
+                cell["source"] = source.splitlines(keepends=True)
+        _renew(path, before, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def _into_executed(page: str, source: str) -> str:
-    notebook = json.loads(page)
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code" and _is_cell("".join(cell["source"])):
-            # Silent where dlfb is installed, so its empty output stays true.
-            cell["source"] = source.splitlines(keepends=True)
-            return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-    return page
-
-
-def _is_cell(source: str) -> bool:
-    return FIRST_LINE.partition(",")[0] in source
+def _renew(path: Path, before: str, after: str) -> None:
+    if after != before:  # the times of a page's halves say which was edited last
+        path.write_text(after, encoding="utf8")

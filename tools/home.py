@@ -18,8 +18,10 @@ PASSAGES = {
     "pyproject.toml": [
         (
             "# The repository has no public address yet; `make home REPO=owner/name` writes one.\n",
-            '[project.urls]\nRepository = "https://github.com/HOME"\n'
-            'Issues = "https://github.com/HOME/issues"\n',
+            """[project.urls]
+Repository = "https://github.com/HOME"
+Issues = "https://github.com/HOME/issues"
+""",
         )
     ],
     "CITATION.cff": [
@@ -30,12 +32,11 @@ PASSAGES = {
     ],
     "_config.yml": [
         (
-            "  use_issues_button: false\n  use_repository_button: false\n",
-            "  use_issues_button: true\n  use_repository_button: true\n",
-        ),
-        (
-            "# Launch buttons and the repository's address: written by `make home`.\n",
-            """launch_buttons:
+            "  # Launch buttons and the repository's address: written by `make home`.\n",
+            """  use_issues_button: true
+  use_repository_button: true
+
+launch_buttons:
   notebook_interface: jupyterlab
   binderhub_url: https://mybinder.org
   colab_url: https://colab.research.google.com
@@ -44,7 +45,7 @@ repository:
   url: https://github.com/HOME
   branch: main
 """,
-        ),
+        )
     ],
     "README.md": [
         (
@@ -61,38 +62,11 @@ into `dist/`. The page's first cell installs the wheel, leaves""",
             """\
 On **Colab**, open a page with the button above. Its first cell installs `dlfb` where it is missing, leaves""",
         ),
-        (
-            "> See [CITATION.cff](CITATION.cff).\n",
-            "> <https://github.com/HOME>. See [CITATION.cff](CITATION.cff).\n",
-        ),
     ],
     "index.md": [
         (
-            """\
-:::{grid-item-card} Your machine
-With Python 3.11 and make, in a copy of the repository: `make lab`. You need no GPU, and the network only to install packages.
-:::
-
-:::{grid-item-card} Colab
-On a free machine at Google. Run `make wheel` in your copy, and upload the wheel together with a page. The first cell installs it; with a GPU the pages use the *full* edition.
-:::
-""",
-            f"""\
-:::{{grid-item-card}} Colab
-:link: https://colab.research.google.com/github/HOME/blob/main/{FIRST_PAGE}
-On a free machine at Google, with a GPU if you choose one. The first cell installs what is missing; with a GPU the pages use the *full* edition.
-:::
-
-:::{{grid-item-card}} Binder
-:link: https://mybinder.org/v2/gh/HOME/main?urlpath=lab/tree/{FIRST_PAGE}
-In your browser, without an account. Give it some minutes to start.
-:::
-
-:::{{grid-item-card}} Your machine
-:link: https://github.com/HOME
-With Python 3.11 and make: clone, then `make lab`. You need no GPU, and the network only to install packages.
-:::
-""",
+            "Run `make wheel` in your copy, and upload the wheel together with a page. The first cell installs it;",
+            "The rocket at the top of a page opens it there, or on Binder. The first cell installs what is missing;",
         )
     ],
 }
@@ -105,43 +79,40 @@ def passages(name: str, home: str | None) -> list[str]:
     ]
 
 
-def move(root: Path, new: str) -> None:
-    """Write the address `new` in every place."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", new) or new.endswith(".git"):
-        raise ValueError(f"REPO={new!r} is not of the form owner/name, such as 'ada/dlfb'.")
-    if problems := disagreements(root):
-        raise ValueError("\n".join(problems))
-    old = repository(root)
-    for name in PASSAGES:
-        path = root / name
-        text = path.read_text(encoding="utf8")
-        for before, after in zip(passages(name, old), passages(name, new), strict=True):
-            text = text.replace(before, after)
-        path.write_text(text, encoding="utf8")
-    write_into_pages(root)
-
-
-def disagreements(root: Path) -> list[str]:
-    """Return a sentence for each passage that is not what the address asks for."""
+def check(root: Path) -> None:
+    """Raise ValueError, with a sentence for each passage that is not what the address asks for."""
     home = repository(root)
-    return [
+    problems = [
         f"{name} does not say, as it should{f' for {home}' if home else ''}:\n{passage}"
         for name in PASSAGES
         for passage in passages(name, home)
         if passage not in (root / name).read_text(encoding="utf8")
     ]
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def move(root: Path, new: str) -> None:
+    """Write the address `new` in every place."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", new) or new.endswith(".git"):
+        raise ValueError(f"REPO={new!r} is not of the form owner/name, such as 'ada/dlfb'.")
+    check(root)
+    old = repository(root)
+    for name in PASSAGES:
+        text = (root / name).read_text(encoding="utf8")
+        for before, after in zip(passages(name, old), passages(name, new), strict=True):
+            text = text.replace(before, after)
+        (root / name).write_text(text, encoding="utf8")
 
 
 def main() -> None:
     try:
         if sys.argv[1:]:
             move(ROOT, sys.argv[1])
+        write_into_pages(ROOT)
+        check(ROOT)
     except ValueError as error:
         sys.exit(str(error))
-    for path in write_into_pages(ROOT):
-        print(f"The Colab cell was written into {path.relative_to(ROOT)}.")
-    if problems := disagreements(ROOT):
-        sys.exit("\n".join(problems))
     print(f"All places agree on {repository(ROOT) or 'no public address'}.")
 
 

@@ -9,8 +9,6 @@ run's steps, and the speed of one process and of one and two workers of Ray.
 import datetime
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,15 +17,14 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import EsmModel
 
 from dlfb import embed
 from dlfb.proteins.embeddings import mean_states
 from dlfb.proteins.encoder import encoder_of
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import read_fasta
-from dlfb.utils.context import POCKET_MODEL, assets
-from tools.bench import LONGEST, SHAPES, sample
+from dlfb.utils.context import POCKET_MODEL
+from tools.bench import SHAPES, processor, proteins_by_length, sample, untrained
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "dlfb/pocket/proteins/scaling.json"
@@ -37,18 +34,12 @@ ON_RAY, ROUNDS = 600, 3  # proteins of each run, and runs
 
 
 def speeds(proteins: list[str]) -> list[dict]:
-    """Time models on one core; weights of ESM2's shapes are random, as speed is not theirs."""
+    """Time models on one core."""
     tokenizer, pocket = load_language_model(POCKET_MODEL)
     rows = []
     for name, n in PROTEINS.items():
-        model, chosen = pocket, sample(proteins, n)
-        if name in SHAPES:
-            size, layers, heads = SHAPES[name]
-            config = type(pocket.config)(**pocket.config.to_dict() | {
-                "hidden_size": size, "num_hidden_layers": layers, "num_attention_heads": heads,
-                "intermediate_size": 4 * size, "dtype": "float32"})  # fmt: skip
-            torch.manual_seed(0)
-            model = EsmModel(config, add_pooling_layer=False).eval()
+        model = untrained(name, pocket.config) if name in SHAPES else pocket
+        chosen = sample(proteins, n)
         encoder = encoder_of(tokenizer, model)
         mean_states(chosen[:1], encoder, "cpu")
         start = time.process_time()  # what the core did for us, and not for others
@@ -116,8 +107,7 @@ def curve(fasta: Path, folder: Path) -> list[dict]:
 def main() -> None:
     os.environ |= {"DLFB_PROGRESS": "0", "DLFB_EDITION": "pocket"}
     torch.set_num_threads(1)
-    every = read_fasta(assets("proteins/datasets/train_sequences.fasta"))
-    proteins = sorted((s for _, s in every if len(s) <= LONGEST), key=len)
+    proteins = proteins_by_length()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -128,9 +118,7 @@ def main() -> None:
         few = folder / "few.fasta"
         few.write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(sample(proteins, 100))))
         found["shares"] = shares(few, folder)
-    named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    cpu = named[1] if named else platform.machine()
-    found["machine"] = f"{cpu}, {os.cpu_count()} cores; torch {torch.__version__}; "
+    found["machine"] = f"{processor()}; torch {torch.__version__}; "
     found["machine"] += f"{datetime.date.today().isoformat()}; load before {load:.1f}"
     KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf8")
     print(KEPT.read_text(encoding="utf8"))
