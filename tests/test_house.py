@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 import dlfb
 from dlfb import prediction
 from tests.notebooks.guards import INVENTED, MACHINE_PATH, REGISTRY
-from tools import build_book, colab_cell, home
+from tools import colab_cell, home
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
@@ -278,27 +278,6 @@ def test_disagreement_is_noticed_before_anything_is_moved(copy):
 def test_home_refuses_what_is_no_home(copy, name):
     with pytest.raises(ValueError, match="owner/name"):
         home.move(copy, name)
-
-
-# The book
-
-
-def test_a_book_without_a_page_is_noticed(tmp_path):
-    (tmp_path / "_toc.yml").write_text(
-        "format: jb-book\nroot: index\nparts:\n- caption: One\n  chapters:\n"
-        "  - file: notebooks/01_a.ipynb\n    sections:\n    - file: notebooks/02_b.ipynb\n"
-    )
-    assert build_book.toc_files(tmp_path) == [
-        "index",
-        "notebooks/01_a.ipynb",
-        "notebooks/02_b.ipynb",
-    ]
-    html = tmp_path / "html"
-    (html / "notebooks").mkdir(parents=True)
-    (html / "index.html").write_text("<h1>Here</h1>")
-    (html / "notebooks" / "01_a.html").write_text("<p>an empty page</p>")
-    missing = build_book.missing_pages(tmp_path, html)
-    assert missing == ["notebooks/01_a.html", "notebooks/02_b.html"]
 
 
 # What no file of the repository may hold

@@ -120,7 +120,7 @@ def test_a_bad_record_does_not_stop_the_others(inputs, tmp_path):
     (("P1", "GO:1", "IEA"), "1 neither experimental nor curated"),
 ])  # fmt: skip
 def test_where_nothing_is_left_the_cause_is_the_right_one(tmp_path, row, cause):
-    with pytest.raises(ValueError, match=f"a.gaf: {cause}") as caught:
+    with pytest.raises(ValueError, match=f"a.gaf; left out: {cause}") as caught:
         annotations(tmp_path, gaf(row))
     assert str(caught.value).count("1 ") == 1
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from dlfb.proteins import ontology
+
 OUTPUT = Path(__file__).resolve().parents[1] / "dlfb/pocket/proteins/datasets"
 PACKAGES = {
     "metastudent-data": "usr/share/metastudent-data/dataset_201401",
@@ -27,7 +29,6 @@ PACKAGES = {
     "mmseqs2-examples": "usr/share/doc/mmseqs2/example-data",
 }
 PAIR = ["EntryID", "term", "aspect"]
-
 ASPECTS = {"bp": "BPO", "cc": "CCO", "mf": "MFO"}
 NAMESPACES = {"BPO": "biological_process", "CCO": "cellular_component",
               "MFO": "molecular_function"}  # fmt: skip
@@ -57,7 +58,6 @@ HUMAN_TAXON = 9606
 
 
 def main():
-    """Read the options, derive all, write all, print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--packages", type=Path, help="keep the packages here, use what is there")
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -78,7 +78,9 @@ def build(packages: Path, output: Path):
     counted = by_evidence["evidence"].isin(EXPERIMENTAL)
     others = read_old_annotation(swiss_prot, taxa, terms)
     direct = joined(pd.concat([by_evidence[counted], others]))
-    propagated = propagate(direct, parents)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "go-basic.obo").write_text(obo(terms, parents))
+    propagated = ontology.propagate(direct, ontology.read_ontology(output / "go-basic.obo"))
     ids = sorted(set(propagated["EntryID"]))
 
     electronic = by_evidence[~counted & by_evidence["evidence"].ne(NO_DATA)]
@@ -86,7 +88,6 @@ def build(packages: Path, output: Path):
     known = pd.MultiIndex.from_frame(propagated)
     electronic = electronic[~pd.MultiIndex.from_frame(electronic[PAIR]).isin(known)]
 
-    output.mkdir(parents=True, exist_ok=True)
     fasta = output / "train_sequences.fasta"
     fasta.write_text("".join(f">{entry}\n{sequences[entry]}\n" for entry in ids))
     taxonomy = pd.DataFrame({"EntryID": ids, "taxonomyID": [taxa.get(i, HUMAN_TAXON) for i in ids]})
@@ -94,7 +95,6 @@ def build(packages: Path, output: Path):
     write_table(output / "train_terms.tsv.zip", propagated)
     write_table(output / "train_terms_direct.tsv.zip", direct)
     write_table(output / "electronic_terms.tsv.zip", electronic)
-    (output / "go-basic.obo").write_text(obo(terms, parents))
     clusters = cluster(fasta)
     write_table(output / "clusters.tsv.zip", clusters)
     print(
@@ -212,19 +212,6 @@ def joined(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per protein and term, sorted, with all its codes: ``IDA,IMP``."""
     rows = rows.drop_duplicates().sort_values([*PAIR, "evidence"])
     return rows.groupby(PAIR, as_index=False)["evidence"].agg(",".join)
-
-
-def propagate(direct: pd.DataFrame, parents: dict) -> pd.DataFrame:
-    """Return the rows for the terms and all their ancestors, sorted."""
-    closed = {}
-
-    def upwards(term):
-        if term not in closed:
-            closed[term] = {term}.union(*(upwards(parent) for _, parent in parents.get(term, ())))
-        return closed[term]
-
-    rows = direct[PAIR].assign(term=[sorted(upwards(term)) for term in direct["term"]])
-    return rows.explode("term").drop_duplicates().sort_values(PAIR, ignore_index=True)
 
 
 def obo(terms: dict, parents: dict) -> str:

@@ -19,7 +19,6 @@ from tools.colab_cell import FIRST_LINE
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "pygments_lexer": "ipython3"}
 LEAVES_OUT_FOLDS = "  cell_metadata_filter: -jupyter,-cellView\n"
-EDITED = "the notebook was edited"
 CAPTION = "caption"  # the tag of a cell that repeats a figure's caption
 CODE_CELL = re.compile(
     r"^```\{code-cell\}[^\n]*\n(?:---\n(.*?)^---\n)?.*?^```\n", re.MULTILINE | re.DOTALL
@@ -81,23 +80,18 @@ def source_of(notebook: nbformat.NotebookNode) -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
-def stale(text_path: Path, path: Path | None = None) -> str | None:
-    """Return why the executed half must be made anew, or None if it agrees with its text."""
-    path = path or text_path.with_suffix(".ipynb")
+def was_edited(text_path: Path, path: Path) -> bool:
+    """Return whether the executed half says what its text half does not, and was written later."""
     if not path.exists():
-        return "never executed"
+        return False
     text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
     if _cells(text) == _cells(executed):
-        code = [cell for cell in executed.cells if cell.cell_type == "code"]
-        return None if all(c.execution_count for c in code) else "some cells were never executed"
-    stored, words = executed.metadata.get("dlfb", {}).get("source"), source_of(executed)
-    if stored not in (None, words):
-        was_edited = words != source_of(text)
-    elif stored and words != source_of(text):
-        was_edited = False
-    else:  # no hash tells, or only tags of cells differ, which it leaves out
-        was_edited = path.stat().st_mtime > text_path.stat().st_mtime
-    return EDITED if was_edited else "the text has changed"
+        return False
+    stored = executed.metadata.get("dlfb", {}).get("source")
+    words, wanted = source_of(executed), source_of(text)
+    if stored is None or stored == words == wanted:  # no hash tells, or only tags of cells differ
+        return path.stat().st_mtime > text_path.stat().st_mtime
+    return words not in (stored, wanted)
 
 
 def keep_outputs(text: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> None:

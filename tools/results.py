@@ -1,19 +1,18 @@
 """make results: runs the pages and sets what they computed beside the printed book's figures.
 
-    python tools/results.py                        the stored column, and results.md
-    python tools/results.py --mine                 your run beside it, on the full edition
-    python tools/results.py --mine --assets DIR    ... on files of your own
+    python tools/results.py                      the stored column, and results.md
+    python tools/results.py --mine               your run beside it, on the full edition
+    DLFB_ASSETS=DIR python tools/results.py --mine      ... on files of your own
 
 The pages themselves are executed, and at the end of each the expressions that tools/facts.tsv has
 for it are read, and page 8's predictions are scored. Only the book's own figures are typed.
 
 The stored column is the pocket edition's: the shipped proteins, and the small language model.
-``--mine`` writes a column, a report and figures into a folder of its own (my-results), and leaves
-what is stored as it is; its run.json, copied to _static/results/full.json, becomes a third column.
+``--mine`` writes a column and a report into the folder my-results, and leaves what is stored as it
+is; its run.json, copied to _static/results/full.json, becomes a third column.
 """
 
 import argparse
-import base64
 import json
 import os
 import platform
@@ -22,9 +21,11 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import pandas as pd
+import torch
 from nbclient.exceptions import CellExecutionError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -79,14 +80,6 @@ for _name, _pair in _scored.items():
         _facts[f"auPRC per {_over}, {_name}"] = f"{_values.mean():.3f} ({_low:.3f}–{_high:.3f})"
     _facts[f"Fmax, {_name}"] = f"{_m.fmax(*_pair):.3f}"
 """
-# figure of the book -> what to say of ours
-FIGURES = {
-    "fig-2-7": "Token embeddings by class of amino acid (figure 2-7).",
-    "fig-2-11": "Proteins of two places in the cell (figure 2-11).",
-    "fig-2-13": "Training (figure 2-13).",
-    "fig-2-15": "Training examples of a function against how well it is predicted (figure 2-15).",
-    "fig-2-16": "The twenty best functions, model beside baselines (figure 2-16).",
-}
 PACKAGES = ("torch", "transformers", "jax", "flax", "numpy")
 MARK = "dlfb-facts:"
 
@@ -99,31 +92,28 @@ def probe(page: str) -> str:
     return f"import json\n_facts = {{{values}}}\n{scores}\nprint({MARK!r} + json.dumps(_facts))"
 
 
-def run_pages(data: str, environment: dict, pictures: Path | None = None, folder=PAGES) -> dict:
+def run_pages(data: str, environment: dict, folder: Path = PAGES) -> dict:
     """Execute the pages that have facts and return what a column is written from.
 
     A page that stops leaves its facts out, and is under "stopped" with its error.
     """
     run = {"data": data, "machine": machine(), "facts": {}, "seconds": {}, "stopped": {}}
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="dlfb-results-") as cache:
-        os.environ.update({"DLFB_CACHE": cache, **environment})
-        try:
-            for text_half in sorted(folder.glob("[0-9]*.md")):
-                if text_half.stem[:2] in set(FACTS["page"]) | {"08"}:
-                    one_page(text_half, run, pictures)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    with (
+        tempfile.TemporaryDirectory(prefix="dlfb-results-") as cache,
+        mock.patch.dict(os.environ, {"DLFB_CACHE": cache, **environment}),
+    ):
+        for text_half in sorted(folder.glob("[0-9]*.md")):
+            if text_half.stem[:2] in set(FACTS["page"]) | {"08"}:
+                one_page(text_half, run)
     return run
 
 
-def one_page(text_half: Path, run: dict, pictures: Path | None) -> None:
+def one_page(text_half: Path, run: dict) -> None:
     """Execute a page, and add its facts and its time to `run`, or the error that stopped it."""
     name, notebook = text_half.stem, read_text_half(text_half)
     notebook.cells.append(nbformat.v4.new_code_cell(probe(name[:2])))
     try:
-        run["seconds"][name] = execute(notebook, text_half.parent, timeout=24 * 3600)
+        run["seconds"][name] = execute(notebook, text_half.parent)
     except CellExecutionError as error:
         run["stopped"][name] = f"{error.ename}: {error.evalue}"
         print(f" stopped  {name}: {run['stopped'][name]}", flush=True)
@@ -131,17 +121,10 @@ def one_page(text_half: Path, run: dict, pictures: Path | None) -> None:
     print(f"{run['seconds'][name]:6.1f} s  {name}", flush=True)
     printed = "".join(output.get("text", "") for output in notebook.cells[-1].outputs)
     run["facts"] |= json.loads(printed.split(MARK)[1])
-    for cell in notebook.cells if pictures else ():
-        label = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-        shown = [o["data"] for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
-        if label in FIGURES and shown:
-            (pictures / f"{label}.png").write_bytes(base64.b64decode(shown[0]["image/png"]))
 
 
 def machine() -> str:
     """Return in words what a run was made on and with."""
-    import torch
-
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return f"{os.cpu_count()} CPU cores, {device}; Python {platform.python_version()}, {packages}"
@@ -153,7 +136,7 @@ def stored() -> dict[str, dict]:
     return {name: json.loads(p.read_text("utf8")) for name, p in files.items() if p.exists()}
 
 
-def report(columns: dict[str, dict], pictures: bool = False) -> str:
+def report(columns: dict[str, dict]) -> str:
     """Return the text of the report from runs by the heading of their column."""
     lines = ["# How close does it come?", "", *verdict(next(iter(columns.values()))), ""]
     lines += [INTRODUCTION, "", f"- **Book**: {BOOK_DATA}."]
@@ -166,10 +149,6 @@ def report(columns: dict[str, dict], pictures: bool = False) -> str:
             values = [run["facts"].get(fact, "—") for run in columns.values()]
             lines.append(row(fact, BOOK.get(fact, "—"), *values))
     lines += ["", "## Why the figures differ", "", WHY]
-    if pictures:
-        lines += ["", "## Figures of your run"]
-        for label, words in FIGURES.items():
-            lines += ["", f"![{words.rstrip('.')}, your run]({label}.png)", "", f"*{words}*"]
     lines += ["", "## Time", "", *table("page", *(f"{heading}, s" for heading in columns))]
     for page in sorted({page for run in columns.values() for page in run["seconds"]}):
         spent = [run["seconds"].get(page) for run in columns.values()]
@@ -235,31 +214,20 @@ WHY = """\
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--mine", action="store_true", help="a run of your own, beside what is stored")
-    add("--assets", type=Path, help="the folder that holds proteins/datasets/...")
-    add("--data", help="what the data and the models are, in words for the report")
-    add("--output", type=Path, help="a folder (default: my-results)")
-    args = parser.parse_args(arguments)
-    if not args.mine and (args.assets or args.data or args.output):
-        parser.error("these options are for a run of your own: add --mine.")
-    environment, data, folder, path = {}, SHIPPED, None, ROOT / "results.md"
-    if args.mine:
-        environment, folder = {"DLFB_EDITION": "full"}, args.output or ROOT / "my-results"
-        if args.assets and not (args.assets / "proteins/datasets").is_dir():
-            sys.exit(f"{args.assets} has no folder proteins/datasets, which the pages read.")
-        if args.assets:
-            environment["DLFB_ASSETS"] = str(args.assets.expanduser().resolve())
-        data = args.data or "the full edition" + (f" on {args.assets.name}" if args.assets else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "results.md"
-    run = run_pages(data, environment, folder)
-    if run["stopped"] and not args.mine:
-        sys.exit(f"Nothing was stored, as pages stopped: {', '.join(run['stopped'])}.")
-    file = folder / "run.json" if args.mine else STORED / "pocket.json"
+    parser.add_argument("--mine", action="store_true", help="a run of your own, aside")
+    if parser.parse_args(arguments).mine:
+        assets, folder = os.environ.get("DLFB_ASSETS"), ROOT / "my-results"
+        on = f" on {Path(assets).name}" if assets else ""
+        folder.mkdir(exist_ok=True)
+        run = run_pages(f"the full edition{on}", {"DLFB_EDITION": "full"})
+        file, path = folder / "run.json", folder / "results.md"
+    else:
+        run, file, path = run_pages(SHIPPED, {}), STORED / "pocket.json", ROOT / "results.md"
+        if run["stopped"]:
+            sys.exit(f"Nothing was stored, as pages stopped: {', '.join(run['stopped'])}.")
     file.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
-    columns = {"yours": run, **stored()} if args.mine else stored()
-    path.write_text(report(columns, pictures=args.mine), "utf8")
+    own = {"yours": run} if file.parent != STORED else {}
+    path.write_text(report(own | stored()), "utf8")
     print(f"wrote {path}")
     if run["stopped"]:
         sys.exit(f"Pages that stopped: {', '.join(run['stopped'])}.")

@@ -6,9 +6,7 @@ itself is not overwritten.
 
     python tools/run_pages.py                    every page
     python tools/run_pages.py 03 05              some pages, by the beginning of their names
-    python tools/run_pages.py 03 --force         also where the notebook half was edited
     python tools/run_pages.py 03 --text          runs nothing: new words, with the stored outputs
-    python tools/run_pages.py --check            which pages need to be run? Runs none
     python tools/run_pages.py --output-dir DIR   stores the executed pages in DIR, not here
 """
 
@@ -25,16 +23,15 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.halves import (
-    EDITED,
     LANGUAGE,
     keep_outputs,
     read_text_half,
     source_of,
-    stale,
+    was_edited,
     write_for_viewers,
 )
 
@@ -49,21 +46,19 @@ NAMED_VERSIONS = ("dlfb", "torch", "transformers", "jax", "flax", "numpy")
 def chosen_pages(names: list[str], folder: Path = PAGES) -> list[Path]:
     """Return the text halves that `names` begin, all of them without names, in order."""
     texts = sorted(folder.glob("[0-9]*.md"))
-    chosen = [] if names else texts
-    for name in names:
-        found = [path for path in texts if path.name.startswith(Path(name).stem)]
+    begun = {name: [p for p in texts if p.name.startswith(Path(name).stem)] for name in names}
+    for name, found in begun.items():
         if not found:
             there = ", ".join(path.stem for path in texts) or "none"
             raise ValueError(f"There is no page {name!r} in {folder.name}/; there are: {there}.")
-        chosen += [path for path in found if path not in chosen]
-    return chosen
+    return sorted(set().union(*begun.values())) if names else texts
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> float:
+def execute(notebook: nbformat.NotebookNode, folder: Path) -> float:
     """Execute `notebook` in place, in a clean kernel in `folder`; return the seconds it took."""
     begin = time.perf_counter()
     client = NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", record_timing=False,
+        notebook, kernel_name="python3", record_timing=False, store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
         extra_arguments=["--Application.log_level=ERROR"],
     )  # fmt: skip
@@ -71,7 +66,6 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int) -> floa
     client.execute(env={**QUIET, **os.environ, "MPLBACKEND": ""})
     seconds = time.perf_counter() - begin
     notebook.metadata.language_info = nbformat.from_dict(LANGUAGE)
-    notebook.metadata.pop("widgets", None)
     notebook.metadata["dlfb"] = {
         "edition": os.environ.get("DLFB_EDITION") or "pocket",
         "executed": date.today().isoformat(),
@@ -96,7 +90,6 @@ def _strip_noise(notebook: nbformat.NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        cell.metadata.pop("execution", None)
         merged: list = []
         for output in cell.outputs:
             if merged and "name" in output and merged[-1].get("name") == output.name:
@@ -123,44 +116,43 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     aside.replace(path)
 
 
-def make(text_path: Path, path: Path, timeout: int, force: bool = False, text=False) -> float:
+def make(text_path: Path, path: Path, text: bool = False) -> float:
     """Write the executed half `path` of one page; return the seconds that it ran.
 
     Raises ValueError if `path` was edited by itself, before or while the page ran, and with `text`,
     which keeps the stored outputs, if there are none for this code.
     """
     write_for_viewers(text_path)
-    notebook, seconds = read_text_half(text_path), 0.0
-    was_edited = not force and stale(text_path, path) == EDITED
-    if not was_edited and text:
+    notebook, seconds, edited = read_text_half(text_path), 0.0, was_edited(text_path, path)
+    if not edited and text:
         if not path.exists():
             raise ValueError("it was never executed: leave out --text.")
         keep_outputs(notebook, nbformat.read(path, as_version=4))
-    elif not was_edited:
-        seconds = execute(notebook, text_path.parent, timeout)
-    if was_edited or (not force and stale(text_path, path) == EDITED):
+    elif not edited:
+        seconds = execute(notebook, text_path.parent)
+    if edited or was_edited(text_path, path):
         raise ValueError(
             f"{path.name} was edited, and {text_path.name} does not say the same. To keep the "
             f"edits, write them into the text half (what only that half says is lost) with\n"
             f"    jupytext --to md:myst {os.path.relpath(path)}\nand run the page again. "
-            f'To drop them: make notebooks PAGES="{text_path.name[:2]} --force".'
+            f"To drop them, delete {path.name} and run the page again."
         )
     write(notebook, path)
     return seconds
 
 
-def run(pages: list[Path], output: Path, timeout: int, **how) -> list[str]:
+def run(pages: list[Path], output: Path, text: bool = False) -> list[str]:
     """Make the pages one after another; return a sentence for each that was not stored."""
     failures = []
     for text_path in pages:
         name = text_path.stem
         try:
-            seconds = make(text_path, output / f"{name}.ipynb", timeout, **how)
+            seconds = make(text_path, output / f"{name}.ipynb", text)
             print(f"{seconds:6.1f} s  {name}", flush=True)
         except ValueError as error:
             failures.append(f"{name} was left as it is: {error}")
             print(f"{'left':>8}  {name}", flush=True)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        except (CellExecutionError, DeadKernelError) as error:
             plain = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[-30:]
             failures.append("\n".join([f"{name} stopped, and was not stored:", *plain]))
             print(f"{'failed':>8}  {name}", flush=True)
@@ -170,21 +162,13 @@ def run(pages: list[Path], output: Path, timeout: int, **how) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("pages", nargs="*", help="beginnings of names, such as 03; all without")
-    parser.add_argument("--check", action="store_true", help="name the pages to run, run none")
-    parser.add_argument("--force", action="store_true", help="overwrite edited notebooks, too")
     parser.add_argument("--text", action="store_true", help="new words only: run nothing")
     parser.add_argument("--output-dir", type=Path, help="store the executed pages there instead")
-    parser.add_argument("--timeout", type=int, default=900, help="seconds a cell may take")
     arguments = parser.parse_args()
     try:
         pages = chosen_pages(arguments.pages)
     except ValueError as error:
         sys.exit(str(error))
-    if arguments.check:
-        reasons = {path.stem: stale(path) for path in pages}
-        for name, reason in reasons.items():
-            print(f"{name}: {reason or 'in step'}")
-        sys.exit(any(reasons.values()))
     output = arguments.output_dir or PAGES
     output.mkdir(parents=True, exist_ok=True)
     # Outputs may not depend on what this person computed before, unless they ask for it. The full
@@ -193,8 +177,7 @@ def main() -> None:
         if os.environ.get("DLFB_EDITION") != "full":
             os.environ.setdefault("DLFB_CACHE", fresh)
         begin = time.perf_counter()
-        how = {"force": arguments.force, "text": arguments.text}
-        failures = run(pages, output, arguments.timeout, **how)
+        failures = run(pages, output, arguments.text)
     print(f"{time.perf_counter() - begin:6.1f} s  {len(pages)} pages")
     if failures:
         sys.exit("\n".join(failures))

@@ -27,17 +27,16 @@ def without_solutions(cells: list) -> Iterator[nbformat.NotebookNode]:
         if heading := cell.cell_type == "markdown" and re.match(r"#{1,2} .*|###", cell.source):
             inside = heading[0] == EXERCISES or (inside and heading[0] == "###")
             solving = False
-        is_code = "hide-cell" in cell.metadata.get("tags", [])
         question, _, in_words = cell.source.partition(FOLDED)
         if not inside:
             yield cell
-        elif not solving and (is_code or in_words):
-            solving = True
-            if in_words:
-                yield new_markdown_cell(f"{question}*Your answer:*")
-            else:
-                yield new_code_cell("# Your answer\n")
-        elif not solving:
+        elif solving:
+            continue
+        elif solving := bool(in_words):
+            yield new_markdown_cell(f"{question}*Your answer:*")
+        elif solving := "hide-cell" in cell.metadata.get("tags", []):
+            yield new_code_cell("# Your answer\n")
+        else:
             yield cell
 
 
@@ -46,13 +45,10 @@ def _one_heading_each(cells: list) -> Iterator[nbformat.NotebookNode]:
     for cell in cells:
         if cell.cell_type == "code":
             yield cell
-        else:
-            pieces = re.split(r"^(?=##)", cell.source, flags=re.MULTILINE)
-            yield from (
-                new_markdown_cell(piece.strip(), metadata=cell.metadata)
-                for piece in pieces
-                if piece.strip()
-            )
+            continue
+        for piece in re.split(r"^(?=##)", cell.source, flags=re.MULTILINE):
+            if piece.strip():
+                yield new_markdown_cell(piece.strip(), metadata=cell.metadata)
 
 
 def main(folder: Path) -> None:

@@ -79,17 +79,10 @@ def read_wanted(paths: Sequence[Path], wanted: set[str]) -> dict[str, str]:
 
 
 def read_annotations(paths: Sequence[Path], taxa: Sequence[int]) -> pd.DataFrame:
-    """Read GAF files (2.1 or 2.2), and keep what CAFA keeps.
+    """Return what CAFA keeps of GAF files (2.1 or 2.2): columns EntryID, term, taxonomyID.
 
-    Returns
-    -------
-    DataFrame
-        Columns EntryID, term, taxonomyID; each pair of protein and term once.
-
-    Raises
-    ------
-    ValueError
-        If a file is not GAF or damaged, or nothing is left: the message says why rows went.
+    Each pair of protein and term is there once. What is no GAF, and files of which nothing is left,
+    are a ValueError, which says why rows went.
     """
     rows = pd.DataFrame([row for path in paths for row in _gaf_rows(path)], columns=[*GAF.values()])
     rows["taxonomyID"] = rows["taxonomyID"].str.partition("|")[0]
@@ -106,19 +99,19 @@ def read_annotations(paths: Sequence[Path], taxa: Sequence[int]) -> pd.DataFrame
         if count := (left & ~passes).sum():
             reasons.append(f"{count:,} {reason}")
         left &= passes
-    why = "; ".join(reasons)
+    why = "; ".join(reasons) or "none"
     if not left.any():
         names = ", ".join(path.name for path in paths)
         raise ValueError(
-            f"No annotation of {', '.join(known)} with an id of UniProtKB is left in {names}: "
-            f"{why or 'there is none'}. GOA's files have UniProt's ids; a species is filed under "
+            f"No annotation of {', '.join(known)} with an id of UniProtKB is left in {names}; "
+            f"left out: {why}. GOA's files have UniProt's ids; a species is filed under "
             "the number that UniProt gives it (baker's yeast: 559292)."
         )
     # A form of a protein (P12345-2, P12345:PRO_1) counts as the protein.
     table = rows.loc[left, ["EntryID", "term", "taxonomyID"]].replace({"taxonomyID": known})
     table["EntryID"] = table["EntryID"].str.replace("[-:].*", "", regex=True)
     table = table.drop_duplicates(["EntryID", "term"], ignore_index=True)
-    print(f"{len(table):,} annotations kept; left out: {why or 'none'}.")
+    print(f"{len(table):,} annotations kept; left out: {why}.")
     return table
 
 
