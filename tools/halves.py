@@ -85,7 +85,7 @@ def was_edited(text_path: Path, path: Path) -> bool:
     if not path.exists():
         return False
     text, executed = read_text_half(text_path), nbformat.read(path, as_version=4)
-    if _cells(text) == _cells(executed):
+    if cells_of(text) == cells_of(executed):
         return False
     stored = executed.metadata.get("dlfb", {}).get("source")
     words, wanted = source_of(executed), source_of(text)
@@ -104,5 +104,6 @@ def keep_outputs(text: nbformat.NotebookNode, executed: nbformat.NotebookNode) -
     text.metadata["dlfb"] = executed.metadata["dlfb"] | {"source": source_of(text)}
 
 
-def _cells(notebook: nbformat.NotebookNode) -> list[tuple]:
+def cells_of(notebook: nbformat.NotebookNode) -> list[tuple]:
+    """Return what the two halves of a page have to agree on, cell by cell."""
     return [(cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]

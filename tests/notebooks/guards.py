@@ -6,6 +6,7 @@ test_guards.py shows each rule failing on a page that breaks it.
 
 import json
 import re
+from itertools import zip_longest
 from pathlib import Path
 
 from bs4 import BeautifulSoup
@@ -13,11 +14,12 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from tools.colab_cell import METADATA
-from tools.halves import CAPTION, FOLDS
+from tools.halves import CAPTION, FOLDS, cells_of
 
 OBJECTIVES, LAST = "What you will be able to do", ["Check yourself", "Key points", "Next"]
 LIMIT_BYTES = 2_000_000
 COLUMNS = 76
+NO_WORDS = re.compile(r"""!\[\s*\]\([^)]*\)|<img\b(?![^>]*\balt=["'][^"'])[^>]*>""")
 MACHINE_PATH = re.compile(
     r"(?<![\w/.])/(?:work|farm|tmp|root|home|Users|opt|mnt|var|private)/[\w.+/-]+|[A-Z]:\\\\Users"
     r"|site-packages"
@@ -32,26 +34,26 @@ FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 def pair_problems(text, executed) -> list[str]:
-    """The two halves say the same, cell by cell: kind, source and metadata. Time stamps lie."""
-    problems = []
-    if len(text.cells) != len(executed.cells):
-        counts = f"{len(text.cells)} cells and the executed half {len(executed.cells)}"
-        problems.append(f"the text half has {counts}: run make notebooks")
-    for number, (one, other) in enumerate(zip(text.cells, executed.cells, strict=False)):
-        for what in ("cell_type", "source", "metadata"):
-            if one[what] != other[what]:
-                problems.append(f"cell {number}: the two halves differ in {what}: make notebooks")
-                break
+    """The executed half says what the text half says, and nothing of the run but its outputs."""
+    pairs = zip_longest(cells_of(text), cells_of(executed))
+    problems = [
+        f"cell {number}: the two halves differ: run make notebooks"
+        for number, (one, other) in enumerate(pairs)
+        if one != other
+    ]
+    if executed.metadata | {"dlfb": {}} != text.metadata | {"dlfb": {}}:
+        problems.append("the notebook's metadata are not the text's: run make notebooks")
+    if [cell.get("id") for cell in executed.cells] != [cell.id for cell in text.cells]:
+        problems.append("the cells' ids are not those of their words: run make notebooks")
     return problems
 
 
 def execution_problems(notebook) -> list[str]:
     """Every code cell was executed, in order, with nothing on stderr and no error."""
-    problems = []
     code = code_cells(notebook)
     counts = [cell.execution_count for _, cell in code]
-    if counts != list(range(1, len(code) + 1)):
-        problems.append(f"the code cells were not executed in order 1..{len(code)}: {counts}")
+    in_order = counts == list(range(1, len(code) + 1))
+    problems = [] if in_order else [f"the code cells were not executed in order: {counts}"]
     for number, cell in code:
         for output in cell.outputs:
             if output.output_type == "error":
@@ -62,20 +64,9 @@ def execution_problems(notebook) -> list[str]:
 
 
 def stability_problems(notebook) -> list[str]:
-    """Nothing is stored that differs from run to run, and no widget without its kernel."""
+    """Nothing is shown that differs from run to run, and no widget without its kernel."""
     problems = []
-    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
-        problems.append("the kernel is not 'python3'")
-    if "version" in notebook.metadata.get("language_info", {}):
-        problems.append("the Python version is stored: run make notebooks")
-    if "widgets" in notebook.metadata:
-        problems.append("the state of widgets is stored; no reader of the site has their kernel")
-    identifiers = [cell.get("id") for cell in notebook.cells]
-    if None in identifiers or len(set(identifiers)) < len(identifiers):
-        problems.append("the cells' ids are missing or not unique")
     for number, cell in code_cells(notebook):
-        if "execution" in cell.metadata:
-            problems.append(f"cell {number} stores when it was executed: run make notebooks")
         if any("widget" in kind for kind, _ in data_of(cell)):
             problems.append(f"cell {number} stores a widget: set DLFB_PROGRESS=0")
         if ADDRESS.search(text_outputs(cell)):
@@ -112,39 +103,31 @@ def contract_problems(notebook, colab_cell: str, cells: tuple[int, int] = (15, 4
 
 def exercise_problems(notebook) -> list[str]:
     """Each exercise has a folded solution, and at least one solution is code that was run."""
-    problems, exercises, run, inside = [], [], 0, False
-    for number, kind, what in _steps(notebook):
-        if kind == "section":
-            inside = what == LAST[0]
-        elif inside and kind == "exercise":
-            exercises.append([number, what, False])
-        elif inside and exercises:
-            exercises[-1][2] = True
-            run += what == "run"
+    problems, exercises, run, inside = [], [], False, False
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            if inside and exercises and "hide-cell" in cell.metadata.get("tags", []):
+                exercises[-1][2], run = True, run or bool(cell.execution_count)
+            continue
+        pattern = r"^(?:(#{1,3})\s+(.+?)\s*|<details.*)$"
+        for marks, heading in re.findall(pattern, FENCE.sub("", cell.source), re.MULTILINE):
+            if marks in ("#", "##"):
+                inside = heading == LAST[0]
+            elif inside and marks:
+                exercises.append([number, heading, False])
+            elif inside and exercises:
+                exercises[-1][2] = True
     if not exercises:
         problems.append(f"'{LAST[0]}' has no exercise, a heading of level 3")
-    for number, text, solved in exercises:
-        if not solved:
-            problems.append(
-                f"cell {number}: the exercise '{text}' has no folded solution: a code cell tagged "
-                "hide-cell, a dropdown, or <details>"
-            )
+    problems += [
+        f"cell {number}: the exercise '{text}' has no folded solution: a code cell tagged "
+        "hide-cell, or <details>"
+        for number, text, solved in exercises
+        if not solved
+    ]
     if exercises and not run:
         problems.append("no solution is a code cell, tagged hide-cell, that was run")
     return problems
-
-
-def _steps(notebook):
-    """Yield (cell number, kind, what) for each section, exercise and solution, in order."""
-    for number, cell in enumerate(notebook.cells):
-        if cell.cell_type == "code" and "hide-cell" in cell.metadata.get("tags", []):
-            yield number, "solution", "run" if cell.execution_count else "not run"
-        elif cell.cell_type == "markdown":
-            prose = FENCE.sub(_directive_body, cell.source)
-            pattern = r"^(?:(#{1,3})\s+(.+?)\s*|[`:]{3,}\{dropdown\}.*|<details.*)$"
-            for marks, heading in re.findall(pattern, prose, re.MULTILINE):
-                kinds = {"": "solution", "###": "exercise"}
-                yield number, kinds.get(marks, "section"), heading
 
 
 def picture_problems(notebook) -> list[str]:
@@ -178,13 +161,7 @@ def picture_problems(notebook) -> list[str]:
 
 def markdown_pictures(source: str) -> list[str]:
     """Return a sentence for each picture in Markdown that has no alternative text."""
-    found = re.findall(r"!\[\s*\]\(([^)\s]*)", source)
-    tags = re.findall(r"<img\b[^>]*>", source)
-    found += [tag[:60] for tag in tags if not re.search(r"""\balt=["'][^"']+["']""", tag)]
-    for fence in re.finditer(r"^(`{3,}|:{3,})\{(?:figure|image)\}.*?^\1", source, re.M | re.S):
-        if not re.search(r"^(?::alt:|alt:)[ \t]*\S", fence.group(0), re.MULTILINE):
-            found.append(fence.group(0).splitlines()[0])
-    return [f"the picture {what} has no alternative text" for what in found]
+    return [f"the picture {found} has no alternative text" for found in NO_WORDS.findall(source)]
 
 
 def link_problems(sources: list[str], folder: Path) -> list[str]:
@@ -269,21 +246,6 @@ def size_problems(path: Path, limit: int = LIMIT_BYTES) -> list[str]:
     """A page is small enough to be read on a telephone and reviewed in a change."""
     size = path.stat().st_size
     return [f"{size / 1e6:.1f} MB, more than {limit / 1e6:.1f} MB"] if size >= limit else []
-
-
-def toc_problems(files: list[str], root: Path) -> list[str]:
-    """The table of contents names every page, each by its executed half, and nothing else."""
-    listed = {name for name in files if name.startswith("notebooks/")}
-    there = {f"notebooks/{path.name}" for path in (root / "notebooks").glob("*.ipynb")}
-    texts = {f"notebooks/{path.stem}.ipynb" for path in (root / "notebooks").glob("*.md")}
-    gone = [name for name in files if name not in there and not list(root.glob(f"{name}.*"))]
-    return [
-        *(f"_toc.yml names {name} twice" for name in sorted(set(files)) if files.count(name) > 1),
-        *(f"_toc.yml does not name {name}" for name in sorted(there - listed)),
-        *(f"_toc.yml names {name}, which is not there" for name in gone),
-        *(f"{name} has no text half (.md)" for name in sorted(there - texts)),
-        *(f"{name} was never executed from its text half" for name in sorted(texts - there)),
-    ]
 
 
 def code_cells(notebook) -> list[tuple]:
