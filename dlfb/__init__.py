@@ -1,8 +1,4 @@
-"""Learning the language of proteins, made runnable.
-
-Importing ``dlfb`` is cheap and changes nothing: torch and jax are imported by
-the modules that need them, when they are imported themselves.
-"""
+"""Learning the language of proteins, made runnable. Importing it is cheap and changes nothing."""
 
 from dlfb.utils.context import use_edition
 

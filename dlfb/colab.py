@@ -10,10 +10,7 @@ HOSTS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
 
 
 def prepare() -> None:
-    """Choose the full edition on a hosted notebook that has a GPU; elsewhere do nothing.
-
-    If ``DLFB_EDITION`` is set, the reader has already chosen.
-    """
+    """Choose the full edition on a hosted notebook that has a GPU, unless the reader has chosen."""
     hosted = any(name in os.environ for name in HOSTS)
     if not hosted or os.environ.get("DLFB_EDITION") or not _has_gpu():
         return

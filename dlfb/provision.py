@@ -1,11 +1,8 @@
-"""The book's own files for the full edition: the command ``dlfb-provision``.
-
-    dlfb-provision --chapter proteins --destination DIR
+"""The book's own files for the full edition: ``dlfb-provision --chapter proteins``.
 
 The book's host lists its files in ``urls.txt``, one line "size path" per file. They are downloaded
 to a folder of their own, again after a cut connection, and moved to their places when all of them
-are whole. A file that is there with the announced size is not downloaded again. If you have the
-files already, you don't need the command: set ``DLFB_ASSETS`` to their folder.
+are whole. A file that is there with the announced size is not downloaded again.
 """
 
 import argparse
@@ -24,10 +21,6 @@ from dlfb.utils.context import provisioned_dir
 BOOK = "https://assets.deep-learning-for-biology.com"
 GO = "https://purl.obolibrary.org/obo/go/go-basic.obo"
 NEEDED = ("train_terms.tsv.zip", "train_sequences.fasta", "train_taxonomy.tsv.zip", "go-basic.obo")
-LICENCES = """\
-Files of the book: see https://deep-learning-for-biology.com. They derive from CAFA5, UniProt and
-GOA (CC BY 4.0). Gene Ontology: CC BY 4.0, https://geneontology.org/docs/go-citation-policy/
-"""
 
 
 def provision(
@@ -37,14 +30,8 @@ def provision(
 
     `host` is the book's or a mirror of it; `ontology` is the address of go-basic.obo if the host
     does not list it. The files go to ``proteins/datasets/...`` in `destination`, by default where
-    the full edition looks. An earlier file of another size is kept as ``NAME.earlier``. Returns
-    the destination.
-
-    Raises
-    ------
-    OSError, ValueError
-        If a file can't be downloaded whole, or can't be written; if the host's list is not a list
-        of files, or lacks a file that the pages need. What was there before is unchanged.
+    the full edition looks, and an earlier one of another size is kept as ``NAME.earlier``. After an
+    OSError or a ValueError, what was there before is unchanged. Returns the destination.
     """
     root = Path(destination or provisioned_dir()).expanduser().absolute()
     aside = root / chapter / ".incoming"
@@ -68,7 +55,6 @@ def provision(
         if (root / name).exists():
             (root / name).replace(root / f"{name}.earlier")
         (aside / name).replace(root / name)
-    (root / chapter / "LICENCES.txt").write_text(LICENCES)
     shutil.rmtree(aside)
     return root
 
@@ -81,10 +67,8 @@ def read_listing(text: str, chapter: str) -> dict[str, int | None]:
         parts = PurePosixPath(name.strip()).parts
         sane = size.isdigit() and parts and not {"..", "/"} & set(parts) | set(":\\") & set(name)
         if line.strip() and not sane:
-            raise ValueError(
-                f"urls.txt, line {number}: expected 'size {chapter}/datasets/...', found "
-                f"{line.strip()[:80]!r}. Is the host the book's?"
-            )
+            fault = f"expected 'size {chapter}/datasets/...', found {line.strip()[:80]!r}"
+            raise ValueError(f"urls.txt, line {number}: {fault}. Is the host the book's?")
         if len(parts) > 2 and parts[:2] == (chapter, "datasets"):
             files["/".join(parts)] = int(size)
     return files
@@ -99,10 +83,8 @@ def _fetch(fetcher: pooch.Pooch, url: str, name: str, size: int | None) -> Path:
     try:
         return Path(fetcher.fetch(name, downloader=partial(_download, size=size)))
     except (OSError, ValueError) as error:  # the errors of requests are OSErrors
-        raise OSError(
-            f"{url} can't be downloaded: {error}. Check the network, name a mirror with "
-            "--base-url, or stay with the pocket edition, which needs no download."
-        ) from error
+        way_out = "Check the network, name a mirror with --base-url, or use the pocket edition"
+        raise OSError(f"{url} can't be downloaded: {error}. {way_out}.") from error
 
 
 def _download(url: str, file: str, fetcher: pooch.Pooch, size: int | None) -> None:

@@ -40,32 +40,17 @@ def store_sequence_embeddings(
 ) -> Path:
     """Embed the proteins of a table and keep table and vectors; return the store's folder.
 
-    Only sequences without a vector of this model are computed, 2,000 at a time. Each such piece is
-    kept at once, so that a run that was interrupted continues with the next one.
-
-    Parameters
-    ----------
-    sequence_df : DataFrame
-        A column ``Sequence``, and any others (``EntryID`` names proteins in errors). The index is
-        not kept.
-    store_prefix : str
-        Path of the store without ``_{model name}``.
-    force : bool
-        Compute all vectors again.
-    tokenizer, model, batch_size, device, **options
-        As for :func:`dlfb.proteins.embeddings.get_mean_embeddings`. What can't be used is found
-        before anything is computed.
+    The table has a column ``Sequence`` and any others (``EntryID`` names proteins in errors). Its
+    index is not kept. Only sequences without a vector of this model are computed, or all with
+    `force`. A run that was interrupted continues with the next piece. The options are those of
+    :func:`dlfb.proteins.embeddings.get_mean_embeddings`. What can't be used is a ValueError before
+    anything is computed.
     """
     how, encoder = checked_options(batch_size=batch_size, **options), encoder_of(tokenizer, model)
     table = _checked_table(sequence_df)
     names = table["EntryID"] if "EntryID" in table else [f"row {i}" for i in table.index]
     clean = cleaned(table["Sequence"], names, encoder.window, how["long"])
     folder = _folder(store_prefix, _model_name(model))
-    book = folder.with_name(f"{folder.name}.feather")
-    if book.is_file() and not folder.exists() and not force:
-        if list(_book_table(book)["Sequence"]) == list(table["Sequence"]):
-            return book
-        print("It has other proteins than those asked for, which are embedded.")
     made = {"the model": fingerprint(encoder)}
     made |= {f"the option {name!r}": how[name] for name in CHOICES}
     key = {"function": "the table of embeddings", "the table": fingerprint(table), **made}
@@ -86,16 +71,12 @@ def load_sequence_embeddings(
 ) -> pd.DataFrame:
     """Return what :func:`store_sequence_embeddings` kept: the table, then ``ME:1`` ... ``ME:D``.
 
-    `model_checkpoint` is the language model's name, as it was asked for. A file ``{prefix}_{model
-    name}.feather``, as the book's code writes it, is used without a check, and a printed line says
-    so. FileNotFoundError if nothing finished is kept there, ValueError if a file is damaged.
+    `model_checkpoint` is the language model's name, as it was asked for. FileNotFoundError if
+    nothing finished is kept there, ValueError if a file is damaged.
     """
-    asked = _folder(store_file_prefix, model_checkpoint)
     folder = _folder(store_file_prefix, checkpoint_name(model_checkpoint))
-    folder = folder if folder.exists() else asked
-    book = asked.with_name(f"{asked.name}.feather")
-    if not folder.exists() and book.is_file():
-        return _book_table(book)
+    if not folder.exists():
+        folder = _folder(store_file_prefix, model_checkpoint)
     again, vector_of = "Call store_sequence_embeddings(...)", {}
     try:
         index = store.read(store.store_file(folder / "index")).value()
@@ -162,24 +143,11 @@ def _pieces(folder: Path, stem: str = "?" * 16) -> list[Path]:
     return sorted(folder.glob(f"{stem}-{'?' * 16}{store.SUFFIX}"))
 
 
-def _book_table(file: Path) -> pd.DataFrame:
-    """Return a table with embeddings as the book's code writes it, and say that it is used."""
-    try:
-        table = pd.read_feather(file)
-        table[["Sequence", "ME:1"]]  # has these columns
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{file} is not a Feather file of embeddings: {error}") from error
-    print(f"{file} was found. It does not say how it was made, so that is not checked.")
-    return table
-
-
 def _model_name(model) -> str:
     name = getattr(model, "dlfb_checkpoint", None) or getattr(model, "name_or_path", None)
     if not name:
-        raise ValueError(
-            "The model has no name to keep embeddings under. Load it with "
-            "load_language_model(...), or set model.dlfb_checkpoint = 'a name'."
-        )
+        fault = "The model has no name to keep embeddings under"
+        raise ValueError(f"{fault}. Set model.dlfb_checkpoint = 'a name'.")
     return checkpoint_name(name) if os.path.isabs(name) else name
 
 

@@ -32,24 +32,17 @@ TOKENS = {"cpu": 512, "cuda": 32768}
 
 
 def get_mean_embeddings(
-    sequences: Iterable[str],
-    tokenizer,
-    model,
-    device: torch.device | str | None = None,
-    **options,
+    sequences: Iterable[str], tokenizer, model, device: torch.device | str | None = None, **options
 ) -> np.ndarray:
-    """Embed proteins: for each, the mean of the model's last hidden states.
+    """Return the mean of the model's last hidden states for each protein: (N, D), float32.
 
     A vector depends on its sequence alone, to 1e-5 of its length in ``exact`` precision, and not on
     the batch, the order or duplicates. Each distinct sequence is computed once.
 
     Parameters
     ----------
-    sequences : iterable of str
-        As :func:`dlfb.proteins.sequences.clean_sequence` takes them.
     tokenizer, model
-        Of one of the families in ``encoder``, in float32, with or without its head, from
-        :func:`dlfb.proteins.language_model.load_language_model` or ``from_pretrained``.
+        Of one of the families in ``encoder``, in float32, with or without its head.
     device : torch.device or str, optional
         Default: the fastest. The model is moved there and stays there.
     pooling : {"residues", "all"}
@@ -62,17 +55,11 @@ def get_mean_embeddings(
     token_budget, batch_size : int, optional
         The most tokens and the most proteins in a batch. Default: `TOKENS`, and no limit.
 
-    Returns
-    -------
-    np.ndarray
-        Shape (N, D), float32; row i for sequence i.
-
     Raises
     ------
     ValueError
-        If a sequence is empty, too long, or has a letter that is not allowed (the message names
-        record, position and letter); if an option, the model or the device can't be used; if
-        `sequences` is a table or a dict, which would give its labels.
+        If a sequence, an option, the model or the device can't be used, or `sequences` would be
+        gone through by letter or label. For a sequence it names record, position and letter.
     """
     options, encoder = checked_options(**options), encoder_of(tokenizer, model)
     sequences = listed(sequences, "get_mean_embeddings")
@@ -100,14 +87,11 @@ def checked_options(
 
 def cleaned(sequences, names, window: int, long: str) -> list[str]:
     """Return clean sequences; a ValueError names the first that is wrong or too long."""
-    clean = []
-    for name, sequence in zip(names, sequences, strict=True):
-        clean.append(clean_sequence(sequence, str(name)))
-        if long == "error" and len(clean[-1]) > window:
-            raise ValueError(
-                f"{name}: {len(clean[-1]):,} residues are more than the model's window of "
-                f"{window:,}. Use long='window' to average over pieces, or long='truncate'."
-            )
+    clean = [clean_sequence(s, str(name)) for name, s in zip(names, sequences, strict=True)]
+    for name, sequence in zip(names, clean, strict=True):
+        if long == "error" and len(sequence) > window:
+            fault = f"{len(sequence):,} residues are more than the model's window of {window:,}"
+            raise ValueError(f"{name}: {fault}. Use long='window', which averages over pieces.")
     return clean
 
 
@@ -139,8 +123,8 @@ def mean_states(
         ) from error
     means = (sums / counts[:, None]).astype(np.float32)
     if not np.isfinite(means).all():
-        fault = "Some embeddings are not finite. Use precision='exact'"
-        raise ValueError(f"{fault}; if you did, the model's weights are damaged.")
+        way_out = "Use precision='exact'; if you did, the model's weights are damaged"
+        raise ValueError(f"Some embeddings are not finite. {way_out}.")
     return means
 
 
@@ -165,8 +149,8 @@ def _batches(sequences, encoder: Encoder, budget: int, most: int | None, long: s
 def at_work(model, device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Prepare a model and the threads that use it; then leave all but its device as it was.
 
-    On a CPU each batch has a thread of its own. Otherwise PyTorch would divide each operation among
-    its threads, and all would wait for the slowest, operation by operation.
+    On a CPU each batch has a thread of its own. Otherwise the threads would share each operation,
+    and all would wait for the slowest.
     """
     was_training, threads = model.training, torch.get_num_threads()
     workers = threads if device.type == "cpu" else 1
@@ -182,7 +166,7 @@ def at_work(model, device: torch.device) -> Iterator[ThreadPoolExecutor]:
         model.train(was_training)
         torch.set_num_threads(threads)  # otherwise later threads would have one
         for layer in plain:
-            vars(layer).pop("forward", None)
+            del layer.forward
         if device.type == "cuda":
             torch.cuda.empty_cache()  # JAX may want memory of the same GPU next
 

@@ -52,26 +52,19 @@ class Encoder(NamedTuple):
 def encoder_of(tokenizer, model) -> Encoder:
     """Return the encoder of a model, which may have a head, or a decoder.
 
-    Raises
-    ------
-    ValueError
-        If the model is of another family, or not float32; if its tokenizer does not give each
-        residue a token of its own.
+    ValueError if the model is of another family, or not float32, or if its tokenizer does not give
+    each residue a token of its own.
     """
     check_order(tokenizer, model)
     kind = model.config.model_type
     if kind not in SETTINGS:
-        raise ValueError(
-            f"A model of type {kind!r} can't be used for embeddings here. Load {FAMILIES} with "
-            "load_language_model(...)."
-        )
+        fault = f"A model of type {kind!r} can't be used for embeddings here"
+        raise ValueError(f"{fault}. Load {FAMILIES} with load_language_model(...).")
     base = getattr(model, "encoder" if kind == "t5" else kind, model)
-    dtypes = {weight.dtype for weight in base.parameters()}
-    if dtypes != {torch.float32}:
-        raise ValueError(
-            f"The model's weights are {', '.join(sorted(map(str, dtypes)))}. Load it in float32 "
-            "and ask for precision='fast': a cast of the whole model damages its rotary tables."
-        )
+    dtypes = {str(weight.dtype) for weight in base.parameters()} - {"torch.float32"}
+    if dtypes:
+        fault = f"The model has weights of {', '.join(dtypes)}, and a cast damages rotary tables"
+        raise ValueError(f"{fault}. Load it in float32 and ask for precision='fast'.")
     before, ids, after = _tokens(tokenizer, rare_as_x=kind == "bert")
     most = min(getattr(base.config, "max_position_embeddings", LONGEST), LONGEST)
     # ESM2 counts positions from the padding token's id + 1 = 2.
@@ -109,7 +102,5 @@ def _tokens(tokenizer, rare_as_x: bool) -> tuple[list[int], dict[str, int], list
 def check_order(tokenizer, model) -> None:
     """Raise a ValueError unless the first is a tokenizer and the second a model."""
     if not hasattr(tokenizer, "convert_tokens_to_ids") or not hasattr(model, "parameters"):
-        raise ValueError(
-            "The tokenizer comes first, then the model, as load_language_model(...) returns them; "
-            f"here they are {type(tokenizer).__name__} and {type(model).__name__}."
-        )
+        found = f"{type(tokenizer).__name__} and {type(model).__name__}"
+        raise ValueError(f"The tokenizer comes first, then the model; here they are {found}.")

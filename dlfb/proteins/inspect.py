@@ -33,33 +33,26 @@ class MaskPredictor:
     def __init__(self, tokenizer, model):
         check_order(tokenizer, model)
         if not hasattr(model, "lm_head"):
-            raise ValueError(
-                f"MaskPredictor: a {type(model).__name__} has no head that predicts masked "
-                "tokens. Load the model with load_language_model(..., masked=True)."
-            )
+            fault = f"a {type(model).__name__} has no head that predicts masked tokens"
+            raise ValueError(f"{fault}. Use load_language_model(..., masked=True).")
         self.tokenizer, self.model = tokenizer, model
 
     def mask_sequence(self, sequence: str, mask_index: int) -> str:
-        """Return the sequence with one residue hidden, such as ``"MA<mask>WM"``.
-
-        Residues are counted from 0; a `mask_index` outside the sequence is a ValueError.
-        """
+        """Return the sequence with one residue hidden, counted from 0: ``"MA<mask>WM"`` for 2."""
         sequence = clean_sequence(sequence)
         if isinstance(mask_index, bool | np.bool_) or not hasattr(mask_index, "__index__"):
             raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
         index = operator.index(mask_index)
         if not 0 <= index < len(sequence):
-            raise ValueError(
-                f"mask_index {index} is outside the sequence: residues are counted from 0, so "
-                f"one of {len(sequence)} has 0 to {len(sequence) - 1}."
-            )
+            there = f"one of {len(sequence)} has 0 to {len(sequence) - 1}"
+            fault = "outside the sequence: residues are counted from 0, so"
+            raise ValueError(f"mask_index {index} is {fault} {there}.")
         return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
 
     def predict(self, sequence: str, mask_index: int) -> pd.Series:
-        """Return how probable the model finds each amino acid at a hidden place.
+        """Return the probabilities of the 20 amino acids at a hidden place, the highest first.
 
-        They are 20 probabilities indexed by one-letter code, the most probable first. They add up
-        to 1: the little that the model gives to its other 13 tokens is left out.
+        They add up to 1: the little that the model gives to its other 13 tokens is left out.
         """
         masked = self.mask_sequence(sequence, mask_index)
         inputs = self.tokenizer(masked, return_tensors="pt").to(self.model.device)
@@ -74,29 +67,25 @@ class MaskPredictor:
         return result.sort_values(ascending=False, kind="stable")
 
     def plot_predictions(self, sequence: str, mask_index: int) -> Figure:
-        """Draw what `predict` returns, with the true residue marked and the model named.
-
-        The figure is closed for pyplot, so that a notebook shows it once, as what a cell returns.
-        """
+        """Draw what `predict` returns, with the true residue marked and the model named."""
         probabilities = self.predict(sequence, mask_index)
         true = clean_sequence(sequence)[mask_index]
-        classes = pd.Index([amino_acid_class(letter) for letter in probabilities.index])
+        classes = [amino_acid_class(letter) for letter in probabilities.index]
         figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-        for name in [name for name in CLASS_COLORS if name in classes]:
-            places = np.flatnonzero(classes == name)
-            ax.bar(places, probabilities.iloc[places], color=CLASS_COLORS[name], label=name)
-        ax.set_xticks(range(len(probabilities)), probabilities.index)
+        bars = ax.bar(range(20), probabilities, color=[CLASS_COLORS[name] for name in classes])
+        for name in set(classes):
+            bars[classes.index(name)].set_label(name)
+        ax.set_xticks(range(20), probabilities.index)
         ax.set(xlabel="amino acid", ylabel="probability", ylim=(0, probabilities.max() * 1.05))
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False)  # now: its patches are copies of the first bars
         if true in probabilities.index:  # a rare letter such as U is none of the twenty
             place = probabilities.index.get_loc(true)
-            [bar] = [bar for bar in ax.patches if round(bar.get_center()[0]) == place]
-            bar.set(edgecolor="black", linewidth=2)
+            bars[place].set(edgecolor="black", linewidth=2)
             ax.get_xticklabels()[place].set_fontweight("bold")
         name = getattr(self.model, "dlfb_checkpoint", self.model.name_or_path)
         ax.set_title(f"{name}: residue {mask_index} hidden (true: {true})", fontsize="medium")
-        plt.close(figure)
+        plt.close(figure)  # for pyplot, so that a notebook shows it once
         return figure
 
 
@@ -106,9 +95,8 @@ def masked_profiles(
     """Return how probable the model finds each residue of each sequence while it is hidden.
 
     For each sequence an array (L,), float32: probabilities among the 20 amino acids, NaN for rare
-    letters such as X. Every `stride`-th residue is hidden at once, so a protein takes `stride`
-    passes and not L. With 4 of them, profiles of the small model correlate at .95 to .98 with
-    those of one hidden residue at a time. What is longer than the model's window comes in pieces.
+    letters such as X. Every `stride`-th residue is hidden at once. With 4 passes, profiles of the
+    small model correlate at .95 to .98 with those of one hidden residue at a time.
     """
     model, encoder = MaskPredictor(tokenizer, model).model, encoder_of(tokenizer, model)
     sequences = [clean_sequence(sequence) for sequence in listed(sequences, "masked_profiles")]

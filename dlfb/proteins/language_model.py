@@ -20,11 +20,10 @@ import requests
 import torch
 import transformers
 from huggingface_hub import constants
-from safetensors import safe_open
 from transformers.utils import logging as hf_logging
 
 from dlfb.proteins.encoder import FAMILIES
-from dlfb.utils.context import checkpoint, checkpoint_name, edition
+from dlfb.utils.context import checkpoint, checkpoint_name
 
 #: Names are pinned to these revisions on the hub. The licence of all is MIT.
 REVISIONS = {
@@ -49,20 +48,14 @@ _DISPENSABLE = ("contact_head", "inv_freq", "position_ids", "lm_head.decoder")
 def load_language_model(
     name: str, masked: bool = False
 ) -> tuple[transformers.PreTrainedTokenizerBase, transformers.PreTrainedModel]:
-    """Load a protein language model and its tokenizer, ready for use.
+    """Load a protein language model and its tokenizer: on the CPU, in float32, for evaluation.
 
     `name` is such as ``"facebook/esm2_t6_8M_UR50D"``. With `masked`, an ESM2 has the head that
-    predicts masked tokens and returns logits; otherwise, a model returns hidden states. It is on
-    the CPU, in float32 and evaluation mode. The attribute ``dlfb_checkpoint`` of both is the name
-    of the model that was loaded, which in the pocket edition is the small one.
+    predicts masked tokens and returns logits; otherwise, a model returns hidden states. The
+    attribute ``dlfb_checkpoint`` of both is the true name, in the pocket edition the small model's.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the checkpoint is not there and can't be downloaded.
-    ValueError
-        If it is of a family that can't be used, which is found before the weights are downloaded,
-        or not complete.
+    FileNotFoundError if the checkpoint is not there and can't be downloaded; ValueError if it is
+    not complete, or, before the weights are downloaded, of a family that can't be used.
     """
     folder, kind = _folder(name, kinds=["esm"] if masked else _KINDS)
     options = {"add_pooling_layer": False} if kind in ("esm", "bert") and not masked else {}
@@ -77,14 +70,14 @@ def load_language_model(
         gaps = [key for key in report["missing_keys"] if not any(d in key for d in _DISPENSABLE)]
         gaps += [key for key, *_ in report["mismatched_keys"]]
         if gaps:
-            such = f"{min(gaps)!r}{' (masked prediction)' if 'lm_head' in min(gaps) else ''}"
-            raise ValueError(f"it lacks {len(gaps)} weights of its config.json, such as {such}")
+            such = f"such as {min(gaps)!r}{', for masked prediction' * ('lm_head' in min(gaps))}"
+            raise ValueError(f"it lacks {len(gaps)} weights of its config.json, {such}")
     tokenizer.dlfb_checkpoint = model.dlfb_checkpoint = checkpoint_name(name)
     return tokenizer, model.eval()
 
 
 def load_tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
-    """Load what turns sequences into token ids, without the model; see `load_language_model`."""
+    """Load what turns sequences into token ids, as `load_language_model` does with the model."""
     folder, kind = _folder(name, weights=False)
     with _quiet(), _explained(name, folder):
         tokenizer = _tokenizer(folder, kind)
@@ -100,20 +93,13 @@ def _tokenizer(folder: Path, kind: str) -> transformers.PreTrainedTokenizerBase:
 
 
 def token_embeddings(name: str) -> tuple[list[str], np.ndarray]:
-    """Return the 33 tokens of ESM2 in the order of their ids, and their input embeddings (33, D).
+    """Return a model's tokens in the order of their ids, and their input embeddings (tokens, D).
 
-    ESM2 (Lin et al. 2023, Science 379:1123) has 25 letters of amino acids and 8 special tokens. Of
-    the weights, only this table is read into memory. Raises as `load_language_model` does.
+    ESM2 (Lin et al. 2023, Science 379:1123) has 25 letters of amino acids and 8 special tokens.
     """
-    folder, _ = _folder(name, kinds=["esm"])
-    with _explained(name, folder):
-        tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split()
-        for file in folder.glob("*.safetensors"):
-            with safe_open(file, "pt") as weights:
-                for key in weights.keys():  # noqa: SIM118
-                    if key.endswith("embeddings.word_embeddings.weight"):
-                        return tokens, weights.get_tensor(key).float().numpy()
-        raise ValueError("it has no safetensors file with a table of input embeddings")
+    tokenizer, model = load_language_model(name)
+    table = model.get_input_embeddings().weight.detach().numpy()
+    return tokenizer.convert_ids_to_tokens(range(len(table))), table
 
 
 def _folder(name: str, weights: bool = True, kinds: Iterable[str] = _KINDS) -> tuple[Path, str]:
@@ -153,9 +139,8 @@ def _hub_folder(name: str, weights: bool) -> Path:
     if weights and not any(folder.glob("*.safetensors")):
         raise ValueError(
             f"{name} has no weights as safetensors, and other files could carry code. If you trust "
-            f"it, convert it once: huggingface_hub.snapshot_download({name!r}, local_dir='folder') "
-            "and transformers.AutoModel.from_pretrained('folder').save_pretrained('folder'). Then "
-            "use 'folder' as the name."
+            f"it, convert it once: transformers.AutoModel.from_pretrained({name!r})"
+            ".save_pretrained('folder'), and its tokenizer. Then use 'folder' as the name."
         )
     for link in folder.glob("*.safetensors"):
         blob = link.resolve()  # its name is the SHA-256 that was announced
@@ -179,10 +164,9 @@ def _from_hub(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # its own kinds, those of its HTTP library, and ValueErrors
         raise FileNotFoundError(
-            f"The language model {name!r} of the {edition()} edition can't be downloaded from "
-            f"{constants.ENDPOINT} ({_first_line(error)}). Connect to the network once; or set "
-            "DLFB_CHECKPOINTS to a folder that has it, or to 'pocket' for the small model that "
-            "comes with dlfb."
+            f"The language model {name!r} can't be downloaded from {constants.ENDPOINT} "
+            f"({_first_line(error)}). Connect to the network once, or set DLFB_CHECKPOINTS to a "
+            "folder that has it, or to 'pocket' for the small model in dlfb."
         ) from error
 
 
@@ -192,10 +176,8 @@ def _explained(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(
-            f"The checkpoint {name!r} in {folder} can't be read: {_first_line(error)}. It needs "
-            "the config.json, vocabulary and safetensors weights of such a model, undamaged."
-        ) from error
+        fault = f"The checkpoint {name!r} in {folder} can't be read: {_first_line(error)}"
+        raise ValueError(f"{fault}. It needs config.json, vocabulary and safetensors.") from error
 
 
 def _first_line(error: BaseException) -> str:

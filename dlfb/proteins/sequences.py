@@ -61,12 +61,11 @@ def amino_acid_class(token: str) -> str:
 def clean_sequence(sequence: str, name: str = "sequence") -> str:
     """Return a sequence in upper case, without white space and without one final stop (``*``).
 
-    Allowed are the letters of the twenty amino acids and ``U O B Z X``. The ValueError for any
-    other gives `name`, the letter, and its position, counted from 1 without white space.
+    The ValueError for a letter that is not allowed gives `name`, the letter, and its position,
+    counted from 1 without white space.
     """
     if not isinstance(sequence, str):
-        kind = f"{type(sequence).__name__} ({sequence!r:.40})"
-        raise ValueError(f"{name}: a sequence is text of one-letter codes, but this is {kind}.")
+        raise ValueError(f"{name}: a sequence is text of one-letter codes, not {sequence!r:.40}.")
     letters = "".join(sequence.split()).removesuffix("*")
     # upper() turns some foreign letters, such as a dotless i, into amino acids: ASCII only.
     cleaned = re.sub("[a-z]+", lambda found: found[0].upper(), letters)
@@ -85,8 +84,7 @@ def clean_sequence(sequence: str, name: str = "sequence") -> str:
 def listed(sequences: Iterable[str], who: str) -> list[str]:
     """Return sequences as a list; ValueError for what Python would go through by letter or label.
 
-    Text, tables, rows, column names and dictionaries are refused: their labels may be spelled in
-    residue letters, so that the mistake would not be noticed.
+    Labels may be spelled in residue letters, so that the mistake would not be noticed.
     """
     labelled = isinstance(sequences, Mapping | Set)
     labelled |= any(hasattr(sequences, name) for name in ("translate", "columns", "get_indexer"))
@@ -114,8 +112,7 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
 
     An id is the first word of the header, or UniProt's accession in ``sp|P01308|INS_HUMAN``. Ids
     may repeat. A record without an id or a valid sequence is a ValueError, or, with
-    ``on_error="skip"``, a warning; both name it. A file that is damaged, not FASTA, or without any
-    record is a ValueError.
+    ``on_error="skip"``, a warning. A file without any valid record is a ValueError.
     """
     # Imported here: Biopython is not needed for encoding.
     from Bio.SeqIO.FastaIO import SimpleFastaParser
@@ -126,10 +123,8 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
     with open_text(path) as lines:
         first = next((line for line in lines if line.strip()), ">")
         if not first.startswith(">"):
-            raise ValueError(
-                f"{path.name}: a FASTA file begins with a line '>id', but this begins with "
-                f"{first.strip()[:40]!r}. Is it another kind of file?"
-            )
+            fault = f"a FASTA file begins with '>id', and not with {first.strip()[:40]!r}"
+            raise ValueError(f"{path.name}: {fault}. Is it another kind of file?")
         for number, (title, sequence) in enumerate(SimpleFastaParser(chain([first], lines)), 1):
             where, words = f"{path.name}, record {number}", title.split()
             if not (words or sequence):
@@ -153,10 +148,7 @@ def read_fasta(path: str | os.PathLike, on_error: str = "stop") -> Iterator[tupl
 
 @contextmanager
 def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
-    """Open a text file: plain, gzip-compressed, or the only file of a zip.
-
-    ValueError, then or when it is read, if it is damaged, not text, or a zip of several files.
-    """
+    """Open a text file: plain, gzip-compressed, or the only file of a zip."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}. Check the path.")

@@ -44,7 +44,7 @@ def fetch_protein_structure(pdb_id: str) -> str:
 
     `pdb_id` is such as ``"3I40"``, in either case, or ``"pdb_00003i40"``. The pocket edition has
     those of `STRUCTURES`, and a printed line says if one is a model. The full edition downloads any
-    other, once. Raises ValueError for a wrong id, FileNotFoundError, and ConnectionError.
+    other, once. ValueError for a wrong id, FileNotFoundError or ConnectionError if it can't be had.
     """
     pattern = re.compile("(?:pdb_0000)?([0-9][a-z0-9]{3})", re.ASCII | re.IGNORECASE)
     if not (entry := pattern.fullmatch(str(pdb_id).strip())):
@@ -61,11 +61,9 @@ def fetch_protein_structure(pdb_id: str) -> str:
         key = {"function": "fetch_protein_structure()"}
         return kept(cache_dir() / "structures" / pdb_id, key, partial(_downloaded, pdb_id))
     if not text:
-        raise FileNotFoundError(
-            f"The {edition()} edition has no structure {pdb_id}: no file {here}. It has "
-            f"{', '.join(available_structures())}. After dlfb.use_edition('full'), any other is "
-            "downloaded, which needs a network."
-        )
+        fault = f"There is no structure {pdb_id} here, only {', '.join(available_structures())}"
+        way_out = "After dlfb.use_edition('full'), any other is downloaded"
+        raise FileNotFoundError(f"{fault}. {way_out}, which needs a network.")
     if is_model:
         print(f"{pdb_id}: a model built from geometry. The full edition has the measured entry.")
     return text

@@ -4,10 +4,7 @@ import torch
 
 
 def get_device(device: torch.device | str | None = None) -> torch.device:
-    """Return the device asked for, or the fastest: ``cuda`` (a GPU), ``mps`` (Apple) or ``cpu``.
-
-    A device that this machine does not have is a ValueError.
-    """
+    """Return the device asked for, or the fastest: ``cuda`` (a GPU), ``mps`` (Apple) or ``cpu``."""
     if device is None:
         gpu, apple = torch.cuda.is_available(), torch.backends.mps.is_available()
         return torch.device("cuda" if gpu else "mps" if apple else "cpu")

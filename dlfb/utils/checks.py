@@ -9,10 +9,9 @@ import pandas as pd
 def check_table(
     table: pd.DataFrame, columns: Sequence[str], who: str, unique: str | None = None
 ) -> None:
-    """Raise a ValueError unless a table has these columns, with a value in each row.
+    """Raise a ValueError, which begins with `who`, unless a table has these columns, filled in.
 
-    Values of a column are of one type, and in the column `unique` all different. The error message
-    begins with `who`.
+    Values of a column are of one type, and in the column `unique` all different.
     """
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"{who}: pass a table (DataFrame), not a {type(table).__name__}.")
@@ -22,10 +21,8 @@ def check_table(
             raise ValueError(f"{who}: the table has {n or 'no'} column {column!r}; it has {has}.")
         cells = table[column]
         if pd.api.types.infer_dtype(cells, skipna=True) in ("mixed", "mixed-integer"):
-            raise ValueError(
-                f"{who}: the column {column!r} holds values of different types, or lists. Make all "
-                "of them text, as with .astype(str)."
-            )
+            fault = f"the column {column!r} holds values of different types, or lists"
+            raise ValueError(f"{who}: {fault}. Make all of them text, as with .astype(str).")
         repeated = cells.duplicated() & (column == unique)
         bad = cells.isna() | (cells == "") | repeated
         if bad.any():

@@ -6,13 +6,11 @@ import sys
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#999999")
 
 
-def configure_figures_and_table_display(max_rows: int = 12, max_columns: int = 12) -> None:
+def configure_figures_and_table_display() -> None:
     """Set up matplotlib and pandas for reading on a page, for the rest of this process.
 
-    Figures get colours that colour-blind readers can tell apart, text that is readable at the
-    page's width, no frame at the top and right, and in a notebook twice the resolution. Tables of
-    more than `max_rows` rows or `max_columns` columns are cut in the middle.
-    ``matplotlib.rcdefaults()`` and ``pandas.reset_option("display")`` undo it.
+    Tables of more than 12 rows or columns are cut in the middle. ``matplotlib.rcdefaults()`` and
+    ``pandas.reset_option("display")`` undo it.
     """
     import matplotlib as mpl
     import pandas as pd
@@ -34,15 +32,13 @@ def configure_figures_and_table_display(max_rows: int = 12, max_columns: int = 1
             "ytick.labelsize": 10,
         }
     )
-    shown = {"max_rows": max_rows, "min_rows": min(10, max_rows), "max_columns": max_columns}
-    shown |= {"max_colwidth": 50, "width": 100, "precision": 3}
+    shown = {"max_rows": 12, "max_columns": 12, "max_colwidth": 50, "width": 100, "precision": 3}
     for name, value in shown.items():
         pd.set_option(f"display.{name}", value)
 
     # IPython is not imported where it isn't running.
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if hasattr(shell, "kernel"):
+    if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("retina")

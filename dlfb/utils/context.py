@@ -63,9 +63,9 @@ def expanded(path: str | os.PathLike | None) -> Path:
 def assets(subpath: str | os.PathLike) -> str:
     """Return the absolute path of a file of the chapter, such as ``"proteins/models/mlp"``.
 
-    If the edition has the file, this is its path there. Otherwise the path is in the cache, for a
-    result of the reader's own, and its folder is made. The files of ``proteins/datasets`` come from
-    one place: what ``dlfb-provision`` downloaded for the full edition, or else the package.
+    What the edition lacks is a result of the reader's own: its path is in the cache, in a folder
+    that is made. The files of ``proteins/datasets`` all come from one place: what
+    ``dlfb-provision`` downloaded for the full edition, or else the package.
     """
     relative = PurePosixPath(Path(subpath).as_posix())
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
@@ -73,18 +73,17 @@ def assets(subpath: str | os.PathLike) -> str:
         raise ValueError(f"assets({str(subpath)!r}): {fault}.")
     source, root = _source()
     shipped, is_data = _SHIPPED / relative, relative.parent == _DATASETS
-    if root is None and (source == "pocket" or is_data) and shipped.is_file():
-        return str(shipped)
     # A result of `restorable` is asked for without the suffix that its file has.
     if root and ((root / relative).exists() or (root / f"{relative}.dlfb").exists()):
         return str(root / relative)
-    if is_data and relative.name in _PACKAGE_ONLY:
+    serves = root is None and (source == "pocket" or is_data) and shipped.is_file()
+    if serves or (is_data and relative.name in _PACKAGE_ONLY):
         return str(shipped)
     own = cache_dir() / "results" / source / relative
     try:
         own.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        fault = f"{own.parent} can't be made ({error.strerror}), so results can't be kept there"
+        fault = f"Results can't be kept in {own.parent} ({error.strerror})"
         warnings.warn(f"{fault}. Set DLFB_CACHE to a folder you can write to.", stacklevel=2)
     return str(own)
 
@@ -106,8 +105,7 @@ def _source() -> tuple[str, Path | None]:
 def checkpoint(name: str) -> str:
     """Return a folder, or a name on the hub, to load a model from with ``from_pretrained``.
 
-    `name` is one on the Hugging Face hub, `POCKET_MODEL`, or a folder that holds a checkpoint. A
-    printed line says so where the small model answers for an ESM2 model.
+    `name` is one on the Hugging Face hub, `POCKET_MODEL`, or a folder that holds a checkpoint.
     """
     name, source = os.fspath(name), _checkpoint_source()
     if checkpoint_name(name) == POCKET_MODEL:
@@ -123,10 +121,8 @@ def checkpoint(name: str) -> str:
     if source == "hub":
         return name
     if source == "pocket":
-        raise ValueError(
-            f"{name!r} is not an ESM2 model, nor a folder that holds a checkpoint. The pocket "
-            f"edition has one language model, {POCKET_MODEL}, which also answers for ESM2's names."
-        )
+        fault = f"{name!r} is not an ESM2 model, nor a folder that holds a checkpoint"
+        raise ValueError(f"{fault}. The pocket edition has {POCKET_MODEL} alone, also for ESM2.")
     raise FileNotFoundError(
         f"There is no checkpoint {name!r} under DLFB_CHECKPOINTS={source!r}: no {folder} with "
         "a config.json. Put it there, or set DLFB_CHECKPOINTS to 'pocket' or 'hub'."

@@ -17,9 +17,8 @@ from typing import Any
 def display(thing: Any) -> None:
     """Show the source code of a function or class, and anything else as usual.
 
-    Source code is highlighted in a notebook and plain text elsewhere. For a wrapped function (by
-    ``jax.jit``, ``functools.partial`` or ``restorable``) it is that of the function inside. The
-    entries of a list are shown one by one.
+    For a wrapped function (by ``jax.jit``, ``functools.partial`` or ``restorable``) it is the code
+    of the function inside. The entries of a list are shown one by one.
     """
     if isinstance(thing, list):
         for entry in thing:
@@ -56,8 +55,7 @@ def show(figure, names: Sequence[str]) -> None:
     """Show a matplotlib figure whose points tell their names under the pointer, and close it.
 
     `names` has one name for each point of the figure's scatter plots, in the order in which they
-    were drawn, or, if all scatter plots are of the same things, one for each thing. Any other
-    number of names is a ValueError. Plain Python shows the figure without names.
+    were drawn, or one for each thing that is in all of them; any other number is a ValueError.
     """
     from matplotlib import pyplot as plt
 
@@ -94,11 +92,9 @@ def _named_points(figure, names: list[str]) -> list[tuple[str, float, float]]:
     if set(counts) == {len(names)}:
         names = names * len(counts)
     if len(names) != sum(counts) or not names:
-        raise ValueError(
-            f"show: there are {len(names)} names, but the scatter plots of this figure have "
-            f"{' + '.join(map(str, counts)) or 'no'} points. Give a name for each point, in the "
-            "order in which they were drawn."
-        )
+        points = " + ".join(map(str, counts)) or "no"
+        fault = f"there are {len(names)} names, but the scatter plots have {points} points"
+        raise ValueError(f"show: {fault}. Give one for each point, in the order of drawing.")
     figure.canvas.draw()  # the layout is known then
     places = [
         place / figure.dpi
@@ -110,12 +106,7 @@ def _named_points(figure, names: list[str]) -> list[tuple[str, float, float]]:
 
 
 def print_short_dict(mapping: Mapping, max_entries: int = 10) -> None:
-    """Print a dictionary, one line per entry, without the middle of a long one.
-
-    At most `max_entries` are printed, each cut at about 70 characters.
-    """
-    if max_entries < 1:
-        raise ValueError(f"print_short_dict: max_entries must be 1 or more, not {max_entries}.")
+    """Print a dictionary, one line per entry: of a long one the first and last `max_entries`."""
     total = len(mapping)
     texts = [repr(value).replace("\n", " ") for value in mapping.values()]  # arrays have lines
     shortened = [text if len(text) <= 70 else text[:67] + "..." for text in texts]
@@ -129,10 +120,7 @@ def print_short_dict(mapping: Mapping, max_entries: int = 10) -> None:
 
 
 def progress(iterable: Iterable | None = None, *, total=None, desc=None, unit: str = "it"):
-    """Return tqdm's progress bar, to iterate over or to use as a context manager.
-
-    The environment variable ``DLFB_PROGRESS=0`` switches it off.
-    """
+    """Return tqdm's progress bar, which the environment variable ``DLFB_PROGRESS=0`` silences."""
     silent, scale = os.environ.get("DLFB_PROGRESS") == "0", unit != "it"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tqdm complains where ipywidgets is missing, and works

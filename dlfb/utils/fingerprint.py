@@ -41,13 +41,12 @@ class _IfKnown(NamedTuple):
 
 
 def fingerprint(value: Any, where: str = "the value", _inside: tuple[int, ...] = ()) -> str:
-    """Return the SHA-256 fingerprint of a value's content.
+    """Return the SHA-256 of a value's content.
 
-    The value consists of numbers, text, paths; NumPy, JAX and torch arrays; pandas tables; lists,
-    dicts (in any order), sets, dataclasses; functions with the variables they use from outside,
-    partials, classes; flax and torch modules, optimisers, trained states; tokenizers; and objects
-    with a method ``__fingerprint__()`` that returns one of these. A part of another kind is a
-    TypeError, which names the part. `where` is the name of the value in it.
+    It consists of numbers, text, paths, arrays, tables; lists, dicts (in any order), sets,
+    dataclasses; functions with the variables they use from outside, classes; modules, optimisers,
+    states; tokenizers; objects with a method ``__fingerprint__()`` that returns one of these. A
+    part of another kind is a TypeError, which names it; `where` is the value's name in it.
     """
     cls = type(value)
     if cls in _PLAIN:
@@ -80,9 +79,8 @@ def fingerprint(value: Any, where: str = "the value", _inside: tuple[int, ...] =
         if parts := parts_of(value):
             return digest(_name(cls), *parts, *(part(inner, key) for key, inner in parts.items()))
     raise TypeError(
-        f"{where} is a {_name(cls)}, which can't be fingerprinted, so a result kept for it could "
-        "not be told from one for another value. Pass what it is made of (arrays, tables, numbers, "
-        f"text), or give {cls.__name__} a method __fingerprint__() that returns that."
+        f"{where} is a {_name(cls)}, which can't be fingerprinted. Pass arrays, tables, numbers or "
+        f"text, or give {cls.__name__} a method __fingerprint__() that returns what it is made of."
     )
 
 

@@ -1,11 +1,11 @@
 """Figures of how a model learns and of how good it is (notebooks 07 and 08).
 
-They are six inches wide, to be readable on a phone, in Okabe and Ito's colours, which colour-blind
-readers can tell apart. Markers or line styles differ as well.
+They are six inches wide, to be readable on a phone, in Okabe and Ito's colours.
 """
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,8 +33,8 @@ def plot_history(
     """Draw the loss and other metrics over the training steps, one panel each.
 
     `history` has the evaluations of each split: dicts of ``step``, ``loss`` and metrics. `names`
-    are the metrics to draw in addition to the loss (by default all), `labels` the titles of their
-    panels. A line marks the step with the highest value of the metric `best` for ``"valid"``.
+    are those to draw (by default all), `labels` the titles of their panels. A line marks the step
+    where the metric `best` of ``"valid"`` is highest.
     """
     frames = [pd.DataFrame(entries).assign(split=split) for split, entries in history.items()]
     table = pd.concat(frames, ignore_index=True)
@@ -79,9 +79,8 @@ def plot_heat_maps(
 ) -> Figure:
     """Draw the true and the predicted matrix side by side, in one order and one colour scale.
 
-    `targets` (N, T) has 0 and 1, `probs` (N, T) scores from 0 to 1. Only as much is drawn as is
-    visible: the `max_columns` most frequent columns, in that order, and `max_rows` evenly spaced
-    rows, sorted by their most frequent columns.
+    `targets` (N, T) has 0 and 1, `probs` (N, T) scores from 0 to 1. Drawn are the `max_columns`
+    most frequent columns, and `max_rows` evenly spaced rows, sorted by these columns.
     """
     targets, probs = np.asarray(targets), np.asarray(probs)
     columns = np.argsort(-targets.sum(axis=0), kind="stable")[:max_columns]
@@ -105,11 +104,10 @@ def plot_heat_maps(
 def plot_trend(
     x, y, xlabel: str, ylabel: str, bins: int = 6, reference=None, reference_label: str = "chance"
 ) -> Figure:
-    """Draw one quantity against another on a logarithmic scale, with medians as the trend.
+    """Draw points `x`, `y` (N,) with a logarithmic scale of `x`, and their trend.
 
-    Points `x`, `y` (N,) with NaN or with `x` not above 0 can't be drawn. The trend is the median of
-    `y` in `bins` bins with about equally many points. `reference` (N,) is the value of `y` to
-    compare each point with; it is drawn as a line.
+    The trend is the median of `y` in `bins` bins with about equally many points. A line shows
+    `reference` (N,), the value of `y` to compare each point with.
     """
     columns = {"x": x, "y": y} | ({} if reference is None else {"reference": reference})
     table = pd.DataFrame({name: np.asarray(values, float) for name, values in columns.items()})
@@ -132,22 +130,20 @@ def plot_trend(
     return figure
 
 
-def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) -> Figure:
-    """Draw one row of points for each row of a table, with the row's name above it.
+def plot_comparison(table: pd.DataFrame, xlabel: str) -> Figure:
+    """Draw one row of points for each row of a table, one point per column, the first emphasized.
 
-    The index names the things compared. There is one column for each method; the first is
-    emphasized. NaN is not drawn. `title` is a sentence that says what to see.
+    The index names the things compared, the columns the methods. NaN is not drawn.
     """
     n = len(table)
     figure, ax = plt.subplots(figsize=(_WIDTH, 1.4 + 0.44 * n), layout="constrained")
     place = np.arange(n)
     ax.hlines(place, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
     # Equal values would hide each other, so each method is drawn a little lower.
-    for i, method in enumerate(table.columns):
+    for i, (method, color, marker) in enumerate(zip(table, cycle(_SERIES), cycle(_MARKERS))):
         ax.scatter(
-            table[method], place + 0.11 * max(0, i - 1), s=80 if i == 0 else 40, label=method,
-            color=_SERIES[i % len(_SERIES)], marker=_MARKERS[i % len(_MARKERS)],
-            zorder=3 if i == 0 else 2, edgecolors="white", linewidths=0.6,
+            table[method], place + 0.11 * max(0, i - 1), s=40 if i else 80, zorder=2 if i else 3,
+            color=color, marker=marker, label=method, edgecolors="white", linewidths=0.6,
         )  # fmt: skip
     # Next to the plot, long names would leave no room for it on a phone.
     for row, name in enumerate(table.index):
@@ -159,6 +155,4 @@ def plot_comparison(table: pd.DataFrame, xlabel: str, title: str | None = None) 
     ax.legend(
         loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=2, frameon=False, handletextpad=0.2
     )
-    if title is not None:
-        figure.suptitle(textwrap.fill(title, 60), x=0.01, ha="left")
     return figure

@@ -19,33 +19,22 @@ from dlfb.utils.fingerprint import fingerprint
 def restorable(function: Callable | None = None, *, version: Any = None) -> Callable:
     """Give a function the keyword arguments ``store_path`` and ``force``.
 
-    Used as ``restorable(train)(..., store_path=path)`` or as a decorator. With a ``store_path``
-    the result is kept in that file (``.dlfb`` is appended) and restored when the same is asked
-    again, of the same function with equal arguments; ``force=True`` computes it anew. Results may
-    hold arrays of numbers, tables, numbers, text, and lists, tuples and dicts of these. A trained
-    state, such as flax's ``TrainState``, takes its functions from one that was passed.
+    Used as ``restorable(train)(..., store_path=path)`` or as a decorator. The result is kept in
+    that file (``.dlfb`` is appended) and restored when the same function is called with equal
+    arguments; ``force=True`` computes it anew. It may hold arrays of numbers, tables, numbers,
+    text, and lists, tuples and dicts of these. A trained state, such as flax's ``TrainState``,
+    takes its functions from one that was passed. An argument without a fingerprint is a TypeError.
 
     A function counts by the text of its file: any edit there, of a helper or even of a comment,
     computes anew. One of a notebook counts by its code and that of the notebook's functions and
     classes that it uses. What else it reads (files, global values, other modules) is not seen:
     pass it as an argument, or give a `version`, which then counts in place of the source.
-
-    Raises
-    ------
-    TypeError
-        If `function` has such a keyword of its own. When it is called with a ``store_path``, also
-        if an argument can't be fingerprinted; the error names the argument.
     """
     if function is None:
         return functools.partial(restorable, version=version)
     signature = inspect.signature(function)
     written = inspect.unwrap(getattr(function, "func", function))  # of a partial
     name = getattr(written, "__qualname__", type(function).__name__)
-    if taken := {"store_path", "force"} & set(signature.parameters):
-        raise TypeError(
-            f"restorable({name}): the function has a parameter {taken.pop()!r} of its own, which "
-            "restorable would add. Give it another name."
-        )
 
     @functools.wraps(function)
     def wrapper(*args, store_path=None, force=False, **kwargs):
@@ -65,8 +54,7 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
     added = inspect.signature(lambda *, store_path=None, force=False: None).parameters
     both = [*signature.parameters.values(), *added.values()]
     # The sort keeps the order within a kind, and puts **kwargs last.
-    both = sorted(both, key=lambda parameter: parameter.kind == parameter.VAR_KEYWORD)
-    wrapper.__signature__ = signature.replace(parameters=both)
+    wrapper.__signature__ = signature.replace(parameters=sorted(both, key=lambda p: p.kind))
     return wrapper
 
 
@@ -81,20 +69,11 @@ def kept(
     """Return what is kept at `path` under `key`, or else compute and keep it.
 
     Two processes that ask at once compute once: the other waits. If a result is there and is not
-    taken, one line says why. A damaged file is renamed to ``*.damaged``.
+    taken, one line says why. A damaged file is renamed to ``*.damaged``. What can't be kept, as on
+    a full disk, is returned with a warning; with `must`, it is an OSError.
 
-    Parameters
-    ----------
-    key : dict
-        Under ``"function"`` the name of what computes the result, such as ``"train()"``; under a
-        name for each part of what is asked, that part's fingerprint.
-    like : object, optional
-        A state, or a container with one, of the type that a state in the result has.
-    force : bool
-        Compute anew.
-    must : bool
-        Raise an OSError if the result can't be kept, as on a full disk. Without it, the result is
-        returned with a warning.
+    `key` has the name of what computes the result under ``"function"``, and a fingerprint for each
+    named part of what is asked. `like` is or holds a state of the type of a state in the result.
     """
     path, name = store.store_file(path), key["function"]
     with store.locked(path):
@@ -104,10 +83,10 @@ def kept(
             try:
                 store.write(path, value, key, like)
             except Exception as error:  # whatever it is, what was computed must not be lost
+                fault = f"{name}: the result could not be kept at {path}: {error}"
                 if must:
-                    raise OSError(f"{name} can't be kept at {path}: {error}.") from error
-                said = f"{name}: the result is returned but could not be kept at {path}: {error}"
-                warnings.warn(said, stacklevel=3)
+                    raise OSError(fault) from error
+                warnings.warn(f"{fault}. It is returned all the same.", stacklevel=3)
     return value
 
 
@@ -129,10 +108,7 @@ def _look(path: Path, key: dict, like: Any, name: str) -> tuple[bool, Any]:
         print(f"{name} is computed anew: {path} could not be read ({error}).")
         return False, None
     if record.key is None:
-        print(
-            f"{name} was not run: its result was taken from {path}, which has no fingerprint, so "
-            "it was not checked that it belongs to these arguments."
-        )
+        print(f"{name} was not run: its result is from {path}, without a fingerprint to check.")
     return True, value
 
 

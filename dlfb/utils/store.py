@@ -46,8 +46,7 @@ def store_file(path: str | os.PathLike) -> Path:
 def write(path: Path, value: Any, key: dict | None = None, like: Any = None) -> None:
     """Keep a value, so that a reader finds the old file or the new one, whole.
 
-    Raises TypeError if a part of the value can't be kept, and OSError if the file can't be written,
-    as on a full disk. A file at `path` is then unchanged.
+    TypeError if a part of the value can't be kept, OSError if the file can't be written.
     """
     from safetensors.numpy import save
 
@@ -65,8 +64,8 @@ def write(path: Path, value: Any, key: dict | None = None, like: Any = None) -> 
         read(aside).value(like)  # what could not be read again is refused now
         os.replace(aside, path)
     finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # most often that it is not there any more
+            aside.unlink()
 
 
 def read(path: Path) -> Record:
@@ -87,12 +86,12 @@ def read(path: Path) -> Record:
 
 def set_aside(path: Path, error: Damaged) -> str:
     """Rename a damaged file to ``*.damaged``; return a sentence that says so, without its stop."""
-    where = f"It was set aside as {path.name}.damaged"
     try:
         os.replace(path, f"{path}.damaged")
+        where = f"was set aside as {path.name}.damaged"
     except OSError as why:
-        where = f"It could not be set aside ({why})"
-    return f"The result at {path} can't be used: {error}. {where}"
+        where = f"could not be set aside ({why})"
+    return f"The result at {path} can't be used: {error}. It {where}"
 
 
 @contextlib.contextmanager
@@ -110,7 +109,7 @@ def locked(path: Path):
                 stack.enter_context(lock.acquire(timeout=WAIT_QUIETLY))
             except Timeout:
                 print(f"Waiting for another process that is computing {path}.", flush=True)
-                stack.enter_context(lock.acquire(timeout=-1))
+                stack.enter_context(lock.acquire())
         yield
 
 
@@ -144,10 +143,10 @@ def _pack(value: Any, arrays: dict, states: list, where: str = "the result") -> 
         return _pack(inner, arrays, states, where + label)
 
     def put(tag: str, array: Any) -> dict:
-        array = np.asarray(array)
+        name, array = f"{len(arrays)}", np.asarray(array)
         # asarray, as ascontiguousarray makes a number an array of one dimension.
-        arrays[f"{len(arrays)}"] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
-        return {tag: f"{len(arrays) - 1}"}
+        arrays[name] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+        return {tag: name}
 
     kind, jax, torch = type(value), sys.modules.get("jax"), sys.modules.get("torch")
     if value is None or kind in (bool, int, float, str):
@@ -157,8 +156,7 @@ def _pack(value: Any, arrays: dict, states: list, where: str = "the result") -> 
     if kind is tuple:
         return {"tuple": part(list(value))}
     if kind is dict:
-        items = value.items()
-        return {"dict": [[part(key, ", a key"), part(item, f"[{key!r}]")] for key, item in items]}
+        return {"dict": [[part(k, ", a key"), part(v, f"[{k!r}]")] for k, v in value.items()]}
     if kind is pd.DataFrame:
         return put("frame", table_bytes(value, where))
     if kind is pd.Series:
@@ -188,21 +186,23 @@ def _unpack(node: Any, arrays: dict, states: list) -> Any:
         return node
     from dlfb.utils.tables import table_of
 
-    [(tag, content)] = node.items()
-    nested = tag in ("tuple", "dict", "series", "state")
-    content = _unpack(content, arrays, states) if nested else arrays.pop(content)
-    make = {
+    of_parts = {
         "tuple": tuple,
         "dict": dict,
         "series": lambda parts: parts[1]["values"].rename(parts[0]),
         "state": lambda parts: _restored(*parts, states),
+    }
+    of_array = {
         "frame": table_of,
         "numpy": lambda array: array,
         "scalar": lambda array: array[()],
         "jax": lambda array: import_module("jax.numpy").asarray(array),
         "torch": lambda array: import_module("torch").from_numpy(array),
     }
-    return make[tag](content)
+    [(tag, content)] = node.items()
+    if tag in of_parts:
+        return of_parts[tag](_unpack(content, arrays, states))
+    return of_array[tag](arrays.pop(content))
 
 
 def _states(value: Any) -> list:

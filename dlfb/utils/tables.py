@@ -44,10 +44,7 @@ def table_of(data: np.ndarray) -> pd.DataFrame:
 
 
 def _is_compressed(message: pa.Message) -> bool:
-    """Say whether a batch has the field ``compression`` of Arrow's Message.fbs.
-
-    pyarrow itself tells only after it has taken the memory.
-    """
+    """Say if a batch has Arrow's field ``compression``; pyarrow tells after it took the memory."""
 
     def number(at: int, code: str = "<I") -> int:
         return struct.unpack_from(code, message.metadata, at)[0]

@@ -10,7 +10,7 @@ from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import AMINO_ACIDS, CLASS_COLORS, INSULIN
 from dlfb.utils.context import POCKET_MODEL
 
-NAME, MASK = "facebook/esm2_t30_150M_UR50D", "<mask>"
+NAME = "facebook/esm2_t30_150M_UR50D"
 
 
 @pytest.fixture
@@ -63,17 +63,12 @@ def test_the_figure_shows_every_bar_and_marks_the_truth(predictor):
     assert plt.get_fignums() == []  # a notebook shows it once
 
 
-def test_the_figure_names_the_model_that_answered():
-    predictor = MaskPredictor(*load_language_model(NAME, masked=True))
-    title = predictor.plot_predictions("MALWM", 0).axes[0].get_title()
-    assert POCKET_MODEL in title and NAME not in title
-
-
-def test_a_model_straight_from_transformers_can_be_used(tiny_checkpoints):
+def test_the_figure_names_the_model_that_answered(tiny_checkpoints):
     folder = str(tiny_checkpoints / NAME)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    predictor = MaskPredictor(tokenizer, EsmForMaskedLM.from_pretrained(folder))
-    assert folder in predictor.plot_predictions(INSULIN, 29).axes[0].get_title()
+    plain = AutoTokenizer.from_pretrained(folder), EsmForMaskedLM.from_pretrained(folder)
+    for name, pair in {POCKET_MODEL: load_language_model(NAME, masked=True), folder: plain}.items():
+        title = MaskPredictor(*pair).plot_predictions("MALWM", 0).axes[0].get_title()
+        assert title == f"{name}: residue 0 hidden (true: M)"
 
 
 def test_a_model_without_a_head_or_in_the_wrong_place_is_refused(use_tiny_checkpoints):
@@ -94,18 +89,13 @@ def test_profiles_hide_residues_as_one_at_a_time_does(predictor):
         assert one_at_a_time[0][place] == pytest.approx(expected, rel=1e-4)
     assert np.isnan(one_at_a_time[0][6]) and np.isfinite(np.delete(one_at_a_time[0], 6)).all()
     # With a stride of 4, places 0, 4 and 8 are hidden together.
-    hidden = MASK + "ALW" + MASK + "RXK" + MASK
-    inputs = predictor.tokenizer(hidden, return_tensors="pt")
+    inputs = predictor.tokenizer("<mask>ALW<mask>RXK<mask>", return_tensors="pt")
     with torch.inference_mode():
         logits = predictor.model(**inputs).logits[0, 5]
     twenty = predictor.tokenizer.convert_tokens_to_ids(list(AMINO_ACIDS))
     expected = logits[twenty].softmax(0)[AMINO_ACIDS.index("M")].item()
     assert masked_profiles(sequences, *model)[0][4] == pytest.approx(expected, rel=1e-4)
-
-
-def test_profiles_of_long_proteins_come_in_pieces(predictor):
-    long = INSULIN * 12
-    [profile] = masked_profiles([long], predictor.tokenizer, predictor.model)
-    [first] = masked_profiles([long[:1022]], predictor.tokenizer, predictor.model)
-    assert len(profile) == 1320 and np.isfinite(profile).all()
-    np.testing.assert_allclose(profile[:1022], first, rtol=1e-4)
+    # What is longer than the window comes in pieces.
+    long, first = masked_profiles([INSULIN * 12, (INSULIN * 12)[:1022]], *model)
+    assert len(long) == 1320 and np.isfinite(long).all()
+    np.testing.assert_allclose(long[:1022], first, rtol=1e-4)

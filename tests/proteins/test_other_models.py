@@ -12,7 +12,7 @@ import transformers
 from dlfb.proteins import language_model
 from dlfb.proteins.embedding_store import load_sequence_embeddings, store_sequence_embeddings
 from dlfb.proteins.embeddings import get_mean_embeddings
-from dlfb.proteins.language_model import load_language_model, token_embeddings
+from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import INSULIN
 from tests.tiny_models import save_tiny
 
@@ -94,10 +94,9 @@ def test_a_store_has_the_name_of_the_family(tmp_path):
     np.testing.assert_allclose(vector, get_mean_embeddings([INSULIN], *loaded, "cpu"))
 
 
-@pytest.mark.parametrize("function", [token_embeddings, lambda n: load_language_model(n, True)])
-def test_what_is_for_esm2_alone_says_so(function):
+def test_what_is_for_esm2_alone_says_so():
     with pytest.raises(ValueError, match=r"'bert', and only ESM2 \('esm'\) can be used"):
-        function("prot_bert")
+        load_language_model("prot_bert", masked=True)
 
 
 @pytest.mark.parametrize(

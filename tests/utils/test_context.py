@@ -20,11 +20,11 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setenv("DLFB_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("module", ["dlfb", "dlfb.utils.restore"])
+@pytest.mark.parametrize("module", ["dlfb", "dlfb.utils.restore", "dlfb.utils.display"])
 def test_importing_takes_under_a_tenth_of_a_second_and_no_heavy_library(module):
     code = (
         f"import time, sys; t = time.process_time(); import {module}; s = time.process_time() - t; "
-        "print(s, {'torch', 'jax', 'flax', 'numpy', 'pandas'} & set(sys.modules))"
+        "print(s, {'torch', 'jax', 'numpy', 'pandas', 'matplotlib', 'IPython'} & set(sys.modules))"
     )
     runs = [subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(3)]
     assert all(run.split()[1:] == ["set()"] for run in runs)
@@ -145,24 +145,21 @@ def test_a_user_without_a_home_is_told_what_to_do(monkeypatch):
     for name in ("HOME", "XDG_CACHE_HOME", "DLFB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     assert Path(context.assets("proteins/datasets/go-basic.obo")).is_file()
-    told = "no home folder for {!r}. Write paths without '~'. Set DLFB_CACHE".format
     with pytest.raises(FileNotFoundError, match="no home folder.*Set DLFB_CACHE"):
         context.assets("proteins/models/mlp")
-    with pytest.raises(FileNotFoundError, match=told("~/mlp")):
+    with pytest.raises(FileNotFoundError, match="no home folder for '~/mlp'"):
         store.store_file("~/mlp")
-    for variable in ("DLFB_CACHE", "DLFB_ASSETS"):
-        monkeypatch.setenv(variable, f"~/{variable}")
-        with pytest.raises(FileNotFoundError, match=told(f"~/{variable}")):
-            context.assets("proteins/models/mlp")
+    monkeypatch.setenv("DLFB_ASSETS", "~/mine")
+    with pytest.raises(FileNotFoundError, match="no home folder for '~/mine'"):
+        context.assets("proteins/models/mlp")
 
 
-@pytest.mark.parametrize("number", [28, 30, 13])  # disk full, read-only, not allowed
-def test_a_cache_that_can_not_be_written_to_is_a_warning(monkeypatch, number, tmp_path):
+def test_a_cache_that_can_not_be_written_to_is_a_warning(monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
-        raise OSError(number, os.strerror(number))
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.warns(UserWarning, match=f"{os.strerror(number)}.*Set DLFB_CACHE"):
+    with pytest.warns(UserWarning, match="No space left.*Set DLFB_CACHE"):
         path = context.assets("proteins/models/mlp")
     assert path == str(tmp_path / "cache/results/pocket/proteins/models/mlp")
     assert Path(context.assets("proteins/datasets/go-basic.obo")).is_file()

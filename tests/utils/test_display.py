@@ -1,8 +1,6 @@
 import base64
 import functools
 import io
-import subprocess
-import sys
 from xml.etree import ElementTree
 
 import jax
@@ -25,7 +23,7 @@ def in_a_notebook():
 
 @pytest.fixture
 def scatter():
-    """A figure of two scatter plots, of 3 and 2 points, the second of several colours."""
+    """Return a figure of two scatter plots, of 3 and 2 points, the second of several colours."""
     figure, ax = plt.subplots()
     ax.scatter([1, 2, 3], [1, 2, 1], color="black", label="one")
     ax.scatter([1, 2], [3, 3], c=["red", "blue"], s=[20, 50])
@@ -123,9 +121,6 @@ def test_one_name_may_serve_a_thing_in_every_scatter_plot(in_a_notebook):
 def test_a_wrong_number_of_names_is_refused(scatter, names):
     with pytest.raises(ValueError, match=rf"{len(names)} names, but .* have 3 \+ 2 points"):
         show(scatter, names)
-    empty, _ = plt.subplots()
-    with pytest.raises(ValueError, match="have no points"):
-        show(empty, names)
 
 
 def test_a_short_dict_is_printed_whole(capsys):
@@ -137,8 +132,6 @@ def test_a_short_dict_is_printed_whole(capsys):
     _, line, array, _ = capsys.readouterr().out.splitlines()
     assert line.endswith("...,") and array.startswith("  2: array(")
     assert len(line) < 80
-    with pytest.raises(ValueError, match="max_entries must be 1 or more, not 0"):
-        print_short_dict({1: 1}, max_entries=0)
 
 
 @pytest.mark.parametrize(("entries", "shown"), [(1, [0]), (2, [0, 1999]), (3, [0, 1, 1999])])
@@ -153,21 +146,9 @@ def test_a_long_dict_says_how_many_are_left_out(capsys, entries, shown):
 def test_progress_goes_to_stderr_and_can_be_silenced(capsys, monkeypatch):
     monkeypatch.delenv("DLFB_PROGRESS", raising=False)
     assert list(progress(range(3), desc="Embedding", unit="residue")) == [0, 1, 2]
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "Embedding" in captured.err
+    out, err = capsys.readouterr()
+    assert out == "" and "Embedding" in err
     monkeypatch.setenv("DLFB_PROGRESS", "0")
     with progress(total=5, desc="Embedding") as bar:
         bar.update(5)
-    assert list(progress(iter("ab"))) == ["a", "b"]
     assert capsys.readouterr() == ("", "")
-
-
-def test_importing_it_imports_no_ipython():
-    code = """
-import sys, dlfb.utils.display as d
-d.display(3)
-print({"IPython", "matplotlib", "numpy"} & set(sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "3\nset()\n"

@@ -169,7 +169,6 @@ IN_A_NOTEBOOK = {
     "a helper": "def g(x): return x + {}",
     "the parameters of a helper": "def g(x, y{}=0): return x",
     "the default of a helper": "def g(x, y={}): return x",
-    "a cached helper": "import functools\n@functools.cache\ndef g(x): return x + {}",
     "a partial": "import functools\ndef k(x, n): return n\ng = functools.partial(k, n={})",
     "a decorator": """
 import functools
@@ -184,7 +183,6 @@ def g(x): return x""",
     "a method": "class g:\n  def m(self, x): return x + {}",
     "a class method": "class g:\n  @classmethod\n  def m(cls, x): return x + {}",
     "a value of a class": "class g:\n  lock = object()\n  r = [1, {}]",
-    "a class within a class": "class g:\n  class h:\n    def m(s): return {}",
     "a cached property": "import functools\nclass g:\n  @functools.cached_property\n"
     "  def p(s): return {}",
     "a setter": "class g:\n  @property\n  def p(s): pass\n  @p.setter\n  def p(s, v): s.v = {}",
