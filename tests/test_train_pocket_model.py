@@ -42,7 +42,7 @@ def work(tmp_path, monkeypatch):
 
 def arguments(work, **changes):
     settings = dict(
-        work=work, packages=None, residues=math.inf, tokens=3072, hidden=32, layers=2, heads=2,
+        work=work, packages=None, residues=math.inf, tokens=3072, minutes=math.inf, hidden=32, layers=2, heads=2,
         crop=64, batch_tokens=1024, micro_tokens=512, lr=3e-3, by_cluster=0.5, save_every=2,
         workers=1, device="cpu", seed=42, export=work / "exported",
     )  # fmt: skip
@@ -113,8 +113,8 @@ def test_fifteen_percent_are_asked_for_as_in_esm2():
 def test_batches_need_no_padding():
     proteins = [np.full(length, 7, np.uint8) for length in (30, 50, 64, 65, 200)]
     rng = np.random.default_rng(0)
-    batches = tool.micro_batches(proteins, np.full(5, 0.2), 64, 512, rng, draws=200)
-    assert sum(len(batch) for batch in batches) == 200
+    batches = tool.micro_batches(proteins, np.full(5, 0.2), 64, 512, rng)
+    assert sum(len(batch) for batch in batches) == 4096
     assert {batch.shape[1] for batch in batches} == {30, 32, 64}
     assert max(batch.size for batch in batches) == 512
 
@@ -131,6 +131,11 @@ def test_a_run_that_was_cut_off_goes_on_and_a_seed_decides(work, capsys):
     (work / "checkpoint.pt").unlink()
     again = run(arguments(work, tokens=2048))
     assert all(torch.equal(first["model"][name], again["model"][name]) for name in again["model"])
+
+
+def test_a_run_ends_with_its_time(work):
+    done = run(arguments(work, tokens=1e12, minutes=0.01))["done"]
+    assert 0 < done["tokens"] < 1e12
 
 
 def test_what_is_exported_is_what_was_trained(work):

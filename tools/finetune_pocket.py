@@ -36,6 +36,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     tokenizer, language_model = load_language_model(POCKET_MODEL)
@@ -53,6 +54,7 @@ def main():
     rows = []
     for seed in arguments.seeds:
         start = FunctionPredictor(language_model, vectors["train"], targets.shape[1], seed=seed)
+        start.to(arguments.device)
         for _ in fit(start, vectors["train"], targets, steps=2000, batch_size=128, seed=seed):
             pass
         ways = {"frozen": (vectors, 1e-3, "exact"), "adapters": (tokens, 2e-3, "fast")}

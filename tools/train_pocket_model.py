@@ -185,10 +185,10 @@ def load_data(work, by_cluster=0.7):
     return np.split(tokens, np.cumsum(lengths)[:-1]), weights / weights.sum(), group
 
 
-def micro_batches(proteins, weights, crop, micro_tokens, rng, draws=4096):
+def micro_batches(proteins, weights, crop, micro_tokens, rng):
     """Return a shuffled list of (rows, length) arrays: crops of equal length, no padding."""
     by_length = {}
-    for index in rng.choice(len(proteins), size=draws, p=weights):
+    for index in rng.choice(len(proteins), size=max(4096, micro_tokens // 8), p=weights):
         tokens = proteins[index]
         length = min(len(tokens), crop) // 32 * 32 or len(tokens)
         start = rng.integers(len(tokens) - length + 1)
@@ -275,8 +275,10 @@ def stream(proteins, weights, args, rank, done):
             corrupted, positions = corrupt(batch, rng)
             if len(positions):
                 target = batch.reshape(-1)[positions].astype(np.int64)
-                arrays = corrupted, positions, target
-                yield tuple(torch.from_numpy(x).to(args.device) for x in arrays)
+                arrays = map(torch.from_numpy, (corrupted, positions, target))
+                if args.device != "cpu":  # copies from pinned memory don't wait for the GPU
+                    arrays = (array.pin_memory() for array in arrays)
+                yield tuple(array.to(args.device, non_blocking=True) for array in arrays)
 
 
 def train(rank, args):
@@ -313,7 +315,8 @@ def train(rank, args):
 
     batches = stream(proteins, weights, args, rank, done)
     started, started_at, losses = time.time(), done["tokens"], []
-    while done["tokens"] < args.tokens:
+    share = done["tokens"] / args.tokens  # of the budget in tokens or time, whichever is more
+    while share < 1:
         gathered, quota = 0, args.batch_tokens // args.workers
         while gathered < quota:
             corrupted, positions, target = next(batches)
@@ -326,9 +329,10 @@ def train(rank, args):
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         done["tokens"] += args.batch_tokens
         done["steps"] += 1
+        share = max(done["tokens"] / args.tokens, (time.time() - started) / 60 / args.minutes)
         for optimizer in optimizers:
             for options in optimizer.param_groups:
-                options["lr"] = args.lr * rate(done["tokens"] / args.tokens)
+                options["lr"] = args.lr * rate(share)
             optimizer.step()
             optimizer.zero_grad()
         million = f"{done['tokens'] / 1e6:.2f}M tokens"
@@ -337,7 +341,7 @@ def train(rank, args):
             mean = torch.stack(losses).mean().item()
             say(f"step {done['steps']}, {million}: loss {mean:.4f}, {speed:.0f} tokens/s")
             losses = []
-        due = done["steps"] % args.save_every == 0 or done["tokens"] >= args.tokens
+        due = done["steps"] % args.save_every == 0 or share >= 1
         if due and rank == 0:
             save(newest, model, optimizers, done)
             of_human, of_other = perplexity(model, human), perplexity(model, other)
@@ -379,6 +383,7 @@ def main():
     option("--packages", type=Path, help="folder of Debian packages, default DIR/packages")
     option("--residues", type=float, default=math.inf, help="at most so many into tokens.npz")
     option("--tokens", type=float, default=100e6, help="the whole budget, earlier runs included")
+    option("--minutes", type=float, default=math.inf, help="of this run, at most; on one process")
     option("--hidden", type=int, default=192)
     option("--layers", type=int, default=6)
     option("--heads", type=int, default=3)
