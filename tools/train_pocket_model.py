@@ -4,12 +4,11 @@
     python tools/train_pocket_model.py --work DIR --export dlfb/pocket/model
 
 Runs on Debian 12 with ``ncbi-blast+`` and ``mmseqs2``, and fetches two packages. DIR keeps every
-step, so the same command goes on where it was cut off. Training itself reads only
-``tokens.npz`` and ``checkpoint.pt`` there; ``--residues 100e6`` keeps the former under 60 MB, to be
-taken along to a GPU:
+step, so the same command goes on where it was cut off. Training itself reads only ``tokens.npz``
+and ``checkpoint.pt`` there, which can be taken along to a GPU. The shipped model is from there:
 
-    python tools/train_pocket_model.py --work DIR --device cuda --hidden 320 --heads 20 \\
-        --batch-tokens 131072 --micro-tokens 65536 --tokens 2e9 --save-every 200
+    python tools/train_pocket_model.py --work DIR --device cuda --batch-tokens 131072 \\
+        --micro-tokens 131072 --by-cluster 0.4 --lr 4e-3 --tokens 20e9 --minutes 7.25
 
 Architecture (``EsmForMaskedLM``) and task are those of ESM2 (Lin et al., Science 2023): 15 % of the
 residues are to be recovered, of which 80 % are masked, 10 % replaced by a random residue and 10 %
