@@ -275,7 +275,7 @@ def test_home_refuses_what_is_no_home(copy, name):
 def test_no_file_names_a_machine_or_a_registry():
     for pattern in HOUSE:
         for path in ROOT.glob(pattern):
-            if path.suffix in (".md", ".py", ".sh", ".toml", ".tsv", ".yml", ".cff"):
+            if path.suffix in (".md", ".py", ".sh", ".toml", ".tsv", ".yml", ".cff", ".ipynb"):
                 text = path.read_text(encoding="utf8")
                 for bad in (MACHINE_PATH, REGISTRY):
                     found = bad.search(text)
