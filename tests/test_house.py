@@ -225,7 +225,7 @@ def test_importing_dlfb_is_cheap_and_changes_nothing():
 @pytest.fixture
 def copy(tmp_path):
     """Return a copy of all places that name the home, with a page that does."""
-    for name in home.PASSAGES:
+    for name, *_ in home.PLACES:
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "notebooks").mkdir()
     page = f"# A page\n\n```{{code-cell}} ipython3\n{colab_cell.FIRST_WORDS}.\n```\n\nWords.\n"
@@ -236,7 +236,7 @@ def copy(tmp_path):
 def test_all_places_agree_on_the_home():
     home.check(ROOT)
     if colab_cell.repository() is None:
-        there = "".join((ROOT / name).read_text("utf8") for name in home.PASSAGES)
+        there = "".join((ROOT / name).read_text("utf8") for name, *_ in home.PLACES)
         assert "OWNER" not in there and "github.com" not in there
 
 
