@@ -52,19 +52,6 @@ repository:
 [![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/HOME/main?urlpath=lab/tree/{FIRST_PAGE})
 """,
     ),
-    (
-        "README.md",
-        """\
-On **Colab**, upload two files: a page from [notebooks/](notebooks/), and the wheel that `make wheel` writes
-into `dist/`. The page's first cell installs the wheel, leaves""",
-        """\
-On **Colab**, open a page with the button above. Its first cell installs `dlfb` where it is missing, leaves""",
-    ),
-    (
-        "index.md",
-        "Run `make wheel` in your copy, and upload the wheel together with a page. The first cell installs it;",
-        "The rocket at the top of a page opens it there, or on Binder. The first cell installs what is missing;",
-    ),
 ]
 
 
