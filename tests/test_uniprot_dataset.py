@@ -78,14 +78,6 @@ def test_the_chapter_s_code_reads_what_comes_out(inputs, tmp_path, monkeypatch, 
         assert archive.namelist() == ["train_terms.tsv"]
 
 
-def test_the_same_input_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
-    first = make_dataset(tmp_path / "a", **inputs)
-    monkeypatch.setattr("time.time", lambda: 2e9)
-    second = make_dataset(tmp_path / "b", **inputs)
-    for path in first.iterdir():
-        assert path.read_bytes() == (second / path.name).read_bytes()
-
-
 def annotations(tmp_path, text, taxa=(9606,)):
     (tmp_path / "a.gaf").write_text(text)
     return read_annotations([tmp_path / "a.gaf"], taxa)
@@ -102,14 +94,6 @@ def test_what_cafa_keeps_is_kept(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "1 of another taxon; 5 neither experimental nor curated; 1 negative (NOT)" in told
     assert annotations(tmp_path, gaf(*rows) + "\n").equals(table)  # an empty line at the end
-
-
-def test_a_bad_record_does_not_stop_the_others(inputs, tmp_path):
-    with inputs["sequences"][0].open("a") as file:
-        file.write(">P3\nMAJ\n")
-    with pytest.warns(UserWarning, match="record 4 .P3.: the letter 'J'"):
-        folder = make_dataset(tmp_path / "out", **inputs)
-    assert (folder / "train_sequences.fasta").read_text().count(">") == 2
 
 
 @pytest.mark.parametrize(("row", "cause"), [
