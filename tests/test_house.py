@@ -251,7 +251,8 @@ def test_home_is_written_everywhere_and_moved(copy):
         assert colab_cell.repository(copy) == new and f'git+https://github.com/{new}"' in texts
     page = (copy / "notebooks" / "99_page.md").read_text()
     assert page.startswith("# A page\n") and page.endswith("\nWords.\n")
-    assert yaml.safe_load((copy / "_config.yml").read_text())["launch_buttons"]["colab_url"]
+    config = yaml.safe_load((copy / "_config.yml").read_text())
+    assert config["launch_buttons"]["colab_url"] and config["html"]["use_repository_button"]
     assert tomllib.loads((copy / "pyproject.toml").read_text())["project"]["urls"]["Issues"]
 
 
