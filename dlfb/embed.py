@@ -1,16 +1,8 @@
 """Vectors of any number of proteins, in one process or on a cluster: the command ``dlfb-embed``.
 
-    dlfb-embed proteins.fasta --out vectors/
-    dlfb-embed proteins.fasta --out vectors/ --engine ray --workers 8
-
-``vectors/`` is a folder of Parquet files, the *parts*, that ``pandas.read_parquet`` and others read
-as one table: one row per protein with its id, the SHA-256 of its sequence, its length and its
-vector. A part is named by the SHA-256 of its content, so damage is noticed, and its metadata tell
-the model and the options. A sequence that is in a part is not computed again, wherever it is in the
-FASTA file. That file is a stream: memory holds a part per worker and a few hashes per protein.
-
-The engine ``ray`` is Ray Data (https://docs.ray.io/en/latest/data/data.html): a pool of workers
-that hold the model, on this machine or on a cluster.
+It writes Parquet files, the *parts*, that ``pandas.read_parquet`` and others read as one table: a
+row per protein with its id, the SHA-256 of its sequence, its length and its vector. A part is named
+by the SHA-256 of its content, so damage is noticed; its metadata tell the model and the options.
 """
 
 import argparse
@@ -80,43 +72,34 @@ def embed_fasta(
 ) -> Path:
     """Embed the proteins of a FASTA file into a folder of Parquet parts; return the folder.
 
-    The whole file is checked before anything is computed. Rows of earlier files stay in the folder.
+    The whole file is checked before anything is computed. It is a stream: memory holds a part per
+    worker and a few hashes per protein. Rows of earlier files stay in the folder, and a sequence
+    that is in a part is not computed again, whatever its id.
 
     Parameters
     ----------
-    fasta, out : path
-        A file that :func:`dlfb.proteins.sequences.read_fasta` reads, and the folder.
-    checkpoint : str
-        For :func:`dlfb.proteins.language_model.load_language_model`.
     engine : {"process", "ray"}
-        Compute here, or with workers of Ray Data.
+        Compute here, or with workers of Ray Data, https://docs.ray.io/en/latest/data/data.html.
     part_size : int
         The most proteins in a part, which is what a worker computes at a time.
-    device : str, optional
-        Default: the fastest.
     workers, cpus : int
         Of Ray: how many workers (default: one per GPU, without one as many as the CPU cores allow),
         and the CPU cores of each.
     address : str, optional
         Of Ray: the cluster's, such as ``"auto"``. Default: this machine.
-    **options
+    device, **options
         As for :func:`dlfb.proteins.embeddings.get_mean_embeddings`.
 
     Raises
     ------
     ValueError
-        If a record of the file, an option or the model can't be used; if the folder has vectors of
-        another model or of other options; if Ray is asked for and missing, or fails.
-    OSError
-        If a file can't be read or written.
+        If a record, an option or the model can't be used; if the folder has vectors of another
+        model or of other options; if Ray is missing or fails.
     """
     if engine not in ENGINES:
         raise ValueError(f"There is no engine={engine!r}; choose one of {', '.join(ENGINES)}.")
-    for name, count in {
-        "part_size": part_size,
-        "workers": 1 if workers is None else workers,
-        "cpus": cpus,
-    }.items():
+    counts = {"part_size": part_size, "workers": 1 if workers is None else workers, "cpus": cpus}
+    for name, count in counts.items():
         check_count(count, name, "embed_fasta()")
     ask = (checkpoint, device, checked_options(**options))
     embedder, out = Embedder(*ask), expanded(out).absolute()

@@ -15,18 +15,12 @@ from dlfb.proteins.sequences import AMINO_ACIDS, clean_sequence, listed
 
 
 def coin_flip(targets, seed: int = 42):
-    """Guess each function of each protein by tossing a fair coin.
-
-    Of `targets` (N, T) only the shape and the labels are used.
-    """
+    """Guess each function of each protein by tossing a fair coin; `targets` are (N, T)."""
     return _like(targets, np.random.default_rng(seed).integers(0, 2, size=np.shape(targets)))
 
 
 def proportional_guess(train_targets, targets, seed: int = 42):
-    """Guess each function as often as proteins of the training set have it: 0 or 1.
-
-    Parameters as for :func:`term_frequency`, whose frequencies are the probabilities of a 1.
-    """
+    """Guess 0 or 1, and 1 with the probability that :func:`term_frequency` returns."""
     frequency = term_frequency(train_targets, targets)
     draws = np.random.default_rng(seed).random(frequency.shape)
     return _like(targets, draws < np.asarray(frequency))
@@ -38,7 +32,6 @@ def term_frequency(train_targets, targets):
     All proteins get the same scores. The field calls this baseline "naive" (Radivojac et al.,
     Nature Methods 2013). `train_targets` (M, T) are 0, 1, or NaN for unknown; `targets` is the
     number of proteins to guess for, N, or their matrix (N, T), of which shape and labels are used.
-    ValueError if the training set is empty, or its functions are not those of `targets`.
     """
     if np.ndim(train_targets) != 2 or len(train_targets) == 0:
         raise ValueError(

@@ -128,9 +128,7 @@ def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
     return nx.descendants(graph.graph["hierarchy"], current)
 
 
-def propagate(
-    terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None, verbose: bool = True
-) -> pd.DataFrame:
+def propagate(terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None) -> pd.DataFrame:
     """Add to each protein's terms (columns EntryID and term) all their ancestors.
 
     Returns columns EntryID, term, aspect: each pair once, sorted. A line says how many rows have
@@ -139,7 +137,7 @@ def propagate(
     check_table(terms, ["EntryID", "term"], "propagate()")
     graph = read_ontology() if graph is None else graph
     given = terms[["EntryID", "term"]].astype("str").rename(columns={"term": "given"})
-    if verbose and (rows := outdated(given["given"], graph)):
+    if rows := outdated(given["given"], graph):
         fate = "Ids of merged terms are replaced, the other rows dropped."
         print(f"GO {graph.graph['data-version']}, outdated ids: {'; '.join(rows)}. {fate}")
     lines = []
