@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoTokenizer, EsmModel
 
 from dlfb.proteins import embedding_store
 from dlfb.proteins.embedding_store import load_sequence_embeddings, store_sequence_embeddings
@@ -157,19 +156,6 @@ def test_a_random_head_that_is_not_used_does_not_count(tmp_path, table, calls):
     assert calls == [4, 4, 2]
 
 
-def test_a_model_straight_from_transformers_is_kept_under_its_name(
-    tmp_path, table, loaded, use_tiny_checkpoints, monkeypatch
-):
-    monkeypatch.chdir(use_tiny_checkpoints)  # so that the hub's name is a folder
-    model = EsmModel.from_pretrained(NAME, add_pooling_layer=False)
-    tokenizer = AutoTokenizer.from_pretrained(NAME)
-    folder = store_sequence_embeddings(table, tmp_path / "train", tokenizer, model)
-    assert folder.name == FOLDER and len(loaded()) == 11
-    model.name_or_path = ""
-    with pytest.raises(ValueError, match="no name to keep embeddings under"):
-        store_sequence_embeddings(table, tmp_path / "train", tokenizer, model)
-
-
 # Interrupted, killed, at once
 
 
@@ -309,6 +295,12 @@ def test_a_disk_that_is_full_is_a_sentence_and_loses_nothing(ask, calls, monkeyp
 
 
 # What is refused
+
+
+def test_a_model_without_a_name_is_refused(ask, tokenizer_and_model):
+    tokenizer_and_model[1].dlfb_checkpoint = tokenizer_and_model[1].name_or_path = ""
+    with pytest.raises(ValueError, match="no name to keep embeddings under"):
+        ask()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,8 @@
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,26 +74,17 @@ def test_half_precision_files_give_single_precision_models(own_copy, dtype):
 
 def test_loading_is_silent_and_leaves_no_trace(own_copy, capfd):
     def state():
-        levels = [logging.getLogger(name).level for name in ("", "transformers", "huggingface_hub")]
         bars = hf_logging.is_progress_bar_enabled(), are_progress_bars_disabled()
-        levels.append(logging.root.manager.disable)
-        return levels, bars, list(warnings.filters), torch.get_rng_state().tolist()
+        logs = logging.root.manager.disable, logging.getLogger("transformers").level
+        return logs, bars, list(warnings.filters), torch.get_rng_state().tolist()
 
     before = state()
-    token_embeddings(NAME)
+    load_language_model(NAME)
     assert state() == before
-    assert capfd.readouterr() == ("", "")
     (own_copy / "model.safetensors").write_bytes(b"not one")
-    hf_logging.set_verbosity_info()
-    hf_logging.disable_progress_bar()
-    try:
-        different = state()
-        with pytest.raises(ValueError):
-            load_language_model(NAME)
-        assert state() == different
-    finally:
-        hf_logging.set_verbosity(before[0][1])
-        hf_logging.enable_progress_bar()
+    with pytest.raises(ValueError):
+        load_language_model(NAME)
+    assert state() == before and capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("function", [load_language_model, load_tokenizer, token_embeddings])
@@ -255,13 +242,3 @@ def test_another_family_comes_from_the_hub_if_its_weights_can_carry_no_code(hub,
     tokenizer, model = load_language_model(name)
     assert tokenizer.dlfb_checkpoint == model.dlfb_checkpoint == name
     assert type(model).__name__ == "T5EncoderModel"
-
-
-def test_the_endpoint_of_the_environment_is_honoured(hub, tmp_path):
-    code = f"from dlfb.proteins.language_model import *; load_language_model({NAME!r})"
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
-    environment |= {"HF_HUB_OFFLINE": "0", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
-                          text=True, check=True)  # fmt: skip
-    assert (done.stdout, done.stderr) == ("", "")  # a fresh process says nothing either
-    assert hub.asked(WEIGHTS) and (tmp_path / "home/hub").is_dir()

@@ -4,7 +4,6 @@ import functools
 import inspect
 import os
 import sys
-import time
 
 import jax
 import numpy as np
@@ -92,10 +91,9 @@ def test_a_changed_function_is_noticed(path, capsys):
         return f
 
     assert restorable(made(1))(1, store_path=path) == 2
-    assert restorable(made(2))(1, store_path=path) == 3
-    assert "f() is computed anew: the function's code changed" in capsys.readouterr().out
     assert restorable(made(2, "other"))(1, store_path=path) == 3
-    assert "the function's code, the argument 'y' changed" in capsys.readouterr().out
+    said = "f() is computed anew: the function's code, the argument 'y' changed"
+    assert said in capsys.readouterr().out
     assert restorable(version=1)(made(2))(1, store_path=path) == 3
     # With a version, that is what counts, and the code does not.
     assert restorable(made(1), version=1)(1, store_path=path) == 3
@@ -132,23 +130,6 @@ def test_partials_and_jitted_functions_can_be_kept(path, tmp_path, capsys):
     jitted = restorable(jax.jit(lambda x: x + 1))
     assert same(jitted(1.0, store_path=tmp_path / "y"), jitted(1.0, store_path=tmp_path / "y"))
     assert capsys.readouterr().out == ""
-
-
-def test_a_method_counts_its_object(path, capsys):
-    class Trainer:
-        def __init__(self, rate):
-            self.rate = rate
-
-        def __fingerprint__(self):
-            return self.rate
-
-        @restorable
-        def fit(self, n):
-            return self.rate * n
-
-    assert Trainer(2).fit(3, store_path=path) == 6
-    assert Trainer(4).fit(3, store_path=path) == 12
-    assert "the argument 'self' changed" in capsys.readouterr().out
 
 
 def test_an_argument_without_a_fingerprint_is_named(path):
@@ -192,19 +173,6 @@ def test_what_cannot_be_kept_is_returned_with_a_warning_or_is_an_error(path):
     assert files(path) == []
 
 
-def test_an_error_of_the_function_is_its_own_and_leaves_the_store(path):
-    def fails(x):
-        if x > 1:
-            raise RuntimeError("no")
-        return x
-
-    restorable(fails)(1, store_path=path)
-    with pytest.raises(RuntimeError, match="no"):
-        restorable(fails)(2, store_path=path)
-    assert files(path) == ["mlp.dlfb"]
-    assert restorable(fails)(1, store_path=path) == 1
-
-
 def test_a_kept_function_may_call_another_kept_at_the_same_path(path):
     def inner():
         return 1
@@ -237,16 +205,3 @@ def test_a_damaged_file_that_cannot_be_renamed_is_replaced(path, capsys, monkeyp
     for _ in range(2):
         assert restorable(slow)(1, store_path=path)["x"] == 2
     assert len(CALLS) == 2
-
-
-def test_the_chapters_state_is_restored_in_under_half_a_second(path):
-    state = new_state(width=512, inputs=640)
-    wide = {f"Dense_{i}": np.ones((512, 303), np.float32) for i in range(2)}
-    state = state.replace(params=state.params | wide)
-    arguments = {"state": state, "dataset_splits": np.ones((100, 943)), "num_steps": 0}
-    times = []
-    for _ in range(4):
-        start = time.process_time()
-        restorable(train)(**arguments, store_path=path)
-        times.append(time.process_time() - start)
-    assert len(CALLS) == 1 and min(times[1:]) < 0.5
