@@ -117,10 +117,8 @@ def mean_states(
                 np.add.at(counts, rows, found[1])
                 advance(sum(len(piece) for _, piece in batch))
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MemoryError(
-            f"A batch does not fit into the memory of {device}. Use a token_budget smaller than "
-            f"{budget:,}, a smaller model, or device='cpu'."
-        ) from error
+        way_out = f"Use a token_budget smaller than {budget:,}, a smaller model, or device='cpu'"
+        raise MemoryError(f"A batch is too large for the memory of {device}. {way_out}.") from error
     means = (sums / counts[:, None]).astype(np.float32)
     if not np.isfinite(means).all():
         way_out = "Use precision='exact'; if you did, the model's weights are damaged"

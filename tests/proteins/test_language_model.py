@@ -59,10 +59,9 @@ def test_the_model_is_ready_to_be_asked(use_tiny_checkpoints, masked, kind):
     assert (output.logits if masked else output.last_hidden_state).shape == shape
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_files_give_single_precision_models(own_copy, dtype):
+def test_half_precision_files_give_single_precision_models(own_copy):
     file = own_copy / "model.safetensors"
-    halved = {k: v.to(dtype) if v.is_floating_point() else v for k, v in load_file(file).items()}
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}
     save_file(halved, file, metadata={"format": "pt"})
     _, model = load_language_model(NAME)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -92,10 +91,8 @@ def test_the_pocket_edition_says_once_which_model_answers(function, capfd):
     answer = function(NAME)
     told, silent = capfd.readouterr()
     assert told.count("\n") == 1 and POCKET_MODEL in told and NAME in told and silent == ""
-    for part in answer if function is load_language_model else [answer]:
-        assert getattr(part, "dlfb_checkpoint", POCKET_MODEL) == POCKET_MODEL
-    function(POCKET_MODEL)
-    assert capfd.readouterr() == ("", "")
+    if function is load_language_model:
+        assert {part.dlfb_checkpoint for part in answer} == {POCKET_MODEL}
 
 
 def cut_into_two(folder):
@@ -234,7 +231,7 @@ def test_another_family_comes_from_the_hub_if_its_weights_can_carry_no_code(hub,
     weights = (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
     (folder / "pytorch_model.bin").write_bytes(b"a pickle, which nobody asked for")
     serve_hub(hub, name, "a" * 40, folder)
-    with pytest.raises(ValueError, match="no weights as safetensors.*convert it once"):
+    with pytest.raises(ValueError, match="no weights as safetensors.*save_pretrained"):
         load_language_model(name)
     assert not any(path.endswith(".bin") for _, path, _ in hub.requests)
     shutil.copy(weights, folder)

@@ -76,14 +76,13 @@ def test_history_has_the_loss_of_both_splits_and_a_panel_for_each_metric():
     assert_readable(figure)
 
 
-def test_history_of_chosen_metrics_and_of_losses_alone():
-    for names in (["precision"], []):
-        figure = plot_history(HISTORY, names=names)
-        assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", *names]
-        assert all(ax.get_xlabel() == "step" for ax in figure.axes)
-        legend = figure.axes[0].get_legend().get_texts()
-        assert [text.get_text() for text in legend] == ["train", "valid"]
-        assert_readable(figure)
+@pytest.mark.parametrize("names", [["precision"], []])
+def test_history_of_chosen_metrics_and_of_losses_alone(names):
+    figure = plot_history(HISTORY, names=names)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", *names]
+    legend = figure.axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["train", "valid"]
+    assert_readable(figure)
 
 
 def test_heat_maps_share_order_and_colours():
