@@ -115,17 +115,9 @@ def test_batches_are_cut_by_length_and_keep_to_the_budget(embed, batches, monkey
     assert [len(batch) for batch in batches] == [2, 3, 3]  # the first by the default budget
 
 
-def test_a_body_with_a_head_and_an_adapted_one_are_asked_themselves(
-    embed, tiny_checkpoints, tokenizer_and_model, other_model, monkeypatch
-):
-    monkeypatch.setenv("DLFB_CHECKPOINTS", str(tiny_checkpoints))
+def test_a_head_makes_no_difference(embed, use_tiny_checkpoints):
     _, with_head = load_language_model(NAME, masked=True)
     assert np.array_equal(embed([INSULIN], with_head), embed([INSULIN]))
-    other_model.encoder.layer[0].register_forward_hook(lambda module, args, out: out.roll(1, -1))
-    other_model.config.token_dropout = other_model.embeddings.token_dropout = False
-    expected = by_hand(tokenizer_and_model[0], other_model, INSULIN)
-    assert distance(embed([INSULIN], other_model), expected) < 1e-5
-    assert distance(embed([INSULIN]), expected) > 1e-3
 
 
 # Longer than the window
