@@ -6,7 +6,6 @@ depend on what is kept. A computation because of a difference prints one line, w
 
 import functools
 import inspect
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -59,12 +58,7 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
 
 
 def kept(
-    path: str | os.PathLike,
-    key: dict[str, str],
-    compute: Callable[[], Any],
-    like: Any = None,
-    force: bool = False,
-    must: bool = False,
+    path, key: dict[str, str], compute: Callable[[], Any], like=None, force=False, must=False
 ) -> Any:
     """Return what is kept at `path` under `key`, or else compute and keep it.
 
