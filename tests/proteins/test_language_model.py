@@ -21,7 +21,6 @@ from dlfb.proteins.language_model import (
     token_embeddings,
 )
 from dlfb.proteins.sequences import INSULIN
-from dlfb.utils.context import POCKET_MODEL
 from tests.loopback import Loopback, serve_hub
 from tests.tiny_models import save_tiny
 
@@ -84,15 +83,6 @@ def test_loading_is_silent_and_leaves_no_trace(own_copy, capfd):
     with pytest.raises(ValueError):
         load_language_model(NAME)
     assert state() == before and capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("function", [load_language_model, load_tokenizer, token_embeddings])
-def test_the_pocket_edition_says_once_which_model_answers(function, capfd):
-    answer = function(NAME)
-    told, silent = capfd.readouterr()
-    assert told.count("\n") == 1 and POCKET_MODEL in told and NAME in told and silent == ""
-    if function is load_language_model:
-        assert {part.dlfb_checkpoint for part in answer} == {POCKET_MODEL}
 
 
 def cut_into_two(folder):

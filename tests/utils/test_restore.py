@@ -3,16 +3,21 @@
 import functools
 import inspect
 import os
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import filelock
 import jax
 import numpy as np
 import pytest
 
 from dlfb.utils import store
 from dlfb.utils.restore import kept, restorable
-from tests.utils.keeping import new_state, one_step, same, save
+from tests.utils.keeping import load, new_state, one_step, same, save
 
+ROOT = Path(__file__).parents[2]
 CALLS = []
 
 
@@ -205,3 +210,69 @@ def test_a_damaged_file_that_cannot_be_renamed_is_replaced(path, capsys, monkeyp
     for _ in range(2):
         assert restorable(slow)(1, store_path=path)["x"] == 2
     assert len(CALLS) == 2
+
+
+# Killed, raced, flipped, cut, full: the store holds the old result or the new one, whole
+
+TORTURES = {
+    "killed_at_random_instants": "200 kills",
+    "killed_at_every_line": "lines:",
+    "computed_once": "2 and 8 processes computed once",
+    "a_dead_holder_frees_the_lock_and_a_living_one_is_waited_for": "Waiting for another process",
+    "full_disk": "",
+    "read_only_folder": "",
+}
+
+
+@pytest.mark.parametrize("name", TORTURES)
+def test_torture_in_a_process_of_its_own(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.utils.torture", name, str(tmp_path)],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert TORTURES[name] in done.stdout
+
+
+def test_eight_threads_compute_once(path):
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: restorable(slow)(2, store_path=path), range(8)))
+    assert len(CALLS) == 1 and all(result["x"] == 4 for result in results)
+
+
+def test_any_flipped_byte_and_any_cut_is_noticed(path):
+    file = save(slow(range(20)), path)
+    whole = file.read_bytes()
+    damaged = [whole[:i] for i in range(len(whole))] + [whole + b"\0"]
+    for i in range(len(whole)):
+        flip = (1, 0x20, 0xFF)[i % 3]  # a bit, a letter's case, all
+        damaged.append(whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :])
+    for data in damaged:
+        file.write_bytes(data)
+        with pytest.raises(store.Damaged):
+            store.read(file)
+    file.write_bytes(whole)
+    assert load(path)["x"][1] == 2
+
+
+def test_a_damaged_store_is_set_aside_named_and_computed_anew(path, capsys):
+    file, aside = store.store_file(path), path.with_name("mlp.dlfb.damaged")
+    for n in (1, 2):  # the later one replaces the earlier
+        restorable(slow)(3, store_path=path)
+        cut = file.read_bytes()[:-n]
+        file.write_bytes(cut)
+        assert restorable(slow)(3, store_path=path)["x"] == 6
+        line = capsys.readouterr().out
+        assert line.count("\n") == 1 and f"The result at {file} can't be used" in line
+        assert "set aside as mlp.dlfb.damaged, and slow() is run." in line
+        assert aside.read_bytes() == cut
+
+
+def test_where_files_cannot_be_locked_it_is_kept_all_the_same(path, monkeypatch):
+    def refuses(*_, **__):
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuses)
+    restorable(slow)(1, store_path=path)
+    assert load(path)["x"] == 2

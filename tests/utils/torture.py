@@ -1,4 +1,4 @@
-"""What ``test_restore_torture.py`` does to a store, in processes of its own.
+"""What ``test_restore.py`` does to a store, in processes of its own.
 
 Called as ``python -m tests.utils.torture NAME FOLDER``; each function asserts what must hold and
 prints what it saw. Neither torch nor jax is imported here, so that the process may fork.
