@@ -86,7 +86,7 @@ def load_sequence_embeddings(
         vectors = np.array(vectors, np.float32).reshape(-1, index["width"])
     except FileNotFoundError as error:
         fault = f"No finished embeddings by {model_checkpoint} are kept at {store_file_prefix}"
-        raise FileNotFoundError(f"{fault}: {error.filename} is missing. {again}") from error
+        raise FileNotFoundError(f"{fault} ({error}). {again}") from error
     except (ValueError, LookupError, TypeError) as error:
         fault = f"A file in {folder} is damaged or missing: {error!s:.80}"
         raise ValueError(f"{fault}. {again}") from error

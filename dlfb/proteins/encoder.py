@@ -60,9 +60,8 @@ def encoder_of(tokenizer, model) -> Encoder:
         fault = f"A model of type {kind!r} can't be used for embeddings here"
         raise ValueError(f"{fault}. Load {FAMILIES} with load_language_model(...).")
     base = getattr(model, "encoder" if kind == "t5" else kind, model)
-    dtypes = {str(weight.dtype) for weight in base.parameters()} - {"torch.float32"}
-    if dtypes:
-        fault = f"The model has weights of {', '.join(dtypes)}, and a cast damages rotary tables"
+    if other := {str(weight.dtype) for weight in base.parameters()} - {"torch.float32"}:
+        fault = f"The model has weights of {min(other)}, and a cast damages rotary tables"
         raise ValueError(f"{fault}. Load it in float32 and ask for precision='fast'.")
     before, ids, after = _tokens(tokenizer, rare_as_x=kind == "bert")
     most = min(getattr(base.config, "max_position_embeddings", LONGEST), LONGEST)

@@ -44,9 +44,10 @@ class MaskPredictor:
             raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
         index = operator.index(mask_index)
         if not 0 <= index < len(sequence):
-            there = f"one of {len(sequence)} has 0 to {len(sequence) - 1}"
-            fault = "outside the sequence: residues are counted from 0, so"
-            raise ValueError(f"mask_index {index} is {fault} {there}.")
+            raise ValueError(
+                f"mask_index {index} is outside the sequence: residues are counted from 0, so one "
+                f"of {len(sequence)} has 0 to {len(sequence) - 1}."
+            )
         return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
 
     def predict(self, sequence: str, mask_index: int) -> pd.Series:

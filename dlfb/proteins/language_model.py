@@ -70,8 +70,7 @@ def load_language_model(
         gaps = [key for key in report["missing_keys"] if not any(d in key for d in _DISPENSABLE)]
         gaps += [key for key, *_ in report["mismatched_keys"]]
         if gaps:
-            such = f"such as {min(gaps)!r}{', for masked prediction' * ('lm_head' in min(gaps))}"
-            raise ValueError(f"it lacks {len(gaps)} weights of its config.json, {such}")
+            raise ValueError(f"it lacks {len(gaps)} weights of the model, such as {min(gaps)!r}")
     tokenizer.dlfb_checkpoint = model.dlfb_checkpoint = checkpoint_name(name)
     return tokenizer, model.eval()
 

@@ -1,4 +1,4 @@
-"""Checks of what a caller passes, each with a ValueError that says what is wrong and where."""
+"""Checks of what a caller passes. The ValueError that each raises begins with `who`."""
 
 from collections.abc import Mapping, Sequence
 

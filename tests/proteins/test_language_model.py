@@ -110,10 +110,10 @@ def test_weights_that_are_missing_or_of_another_size_are_refused(own_copy):
     body = {k: v for k, v in load_file(file).items() if not k.startswith("lm_head")}
     save_file(body, file, metadata={"format": "pt"})
     load_language_model(NAME)
-    with pytest.raises(ValueError, match="such as 'lm_head.*, for masked prediction"):
+    with pytest.raises(ValueError, match="such as 'lm_head"):
         load_language_model(NAME, masked=True)
     config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": 64}))
-    with pytest.raises(ValueError, match=r"lacks \d+ weights of its config.json"):
+    with pytest.raises(ValueError, match=r"lacks \d+ weights of the model"):
         load_language_model(NAME)
     file.rename(own_copy / "pytorch_model.bin")  # which is never read, as it may carry code
     with pytest.raises(ValueError, match="safetensors"):
