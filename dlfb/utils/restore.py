@@ -15,7 +15,7 @@ from dlfb.utils import store
 from dlfb.utils.fingerprint import fingerprint
 
 
-def restorable(function: Callable | None = None, *, version: Any = None) -> Callable:
+def restorable(function: Callable, *, version: Any = None) -> Callable:
     """Give a function the keyword arguments ``store_path`` and ``force``.
 
     Used as ``restorable(train)(..., store_path=path)`` or as a decorator. The result is kept in
@@ -29,8 +29,6 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
     classes that it uses. What else it reads (files, global values, other modules) is not seen:
     pass it as an argument, or give a `version`, which then counts in place of the source.
     """
-    if function is None:
-        return functools.partial(restorable, version=version)
     signature = inspect.signature(function)
     written = inspect.unwrap(getattr(function, "func", function))  # of a partial
     name = getattr(written, "__qualname__", type(function).__name__)

@@ -20,7 +20,6 @@ from dlfb.proteins.language_model import (
     load_tokenizer,
     token_embeddings,
 )
-from dlfb.proteins.sequences import INSULIN
 from tests.loopback import Loopback, serve_hub
 from tests.tiny_models import save_tiny
 
@@ -48,14 +47,9 @@ def test_the_chapters_vocabulary_and_token_ids(own_copy):
 @pytest.mark.parametrize(("masked", "kind"), [(False, EsmModel), (True, EsmForMaskedLM)])
 def test_the_model_is_ready_to_be_asked(use_tiny_checkpoints, masked, kind):
     tokenizer, model = load_language_model(NAME, masked=masked)
-    assert type(model) is kind
-    assert not model.training
+    assert type(model) is kind and not model.training
     assert not any("pooler" in name for name, _ in model.named_modules())
     assert model.dlfb_checkpoint == tokenizer.dlfb_checkpoint == NAME
-    with torch.inference_mode():
-        output = model(**tokenizer(INSULIN, return_tensors="pt"))
-    shape = (1, 112, 33) if masked else (1, 112, 32)
-    assert (output.logits if masked else output.last_hidden_state).shape == shape
 
 
 def test_half_precision_files_give_single_precision_models(own_copy):
@@ -85,26 +79,6 @@ def test_loading_is_silent_and_leaves_no_trace(own_copy, capfd):
     assert state() == before and capfd.readouterr() == ("", "")
 
 
-def cut_into_two(folder):
-    weights = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    parts = {"a.safetensors": {}, "b.safetensors": {}}
-    for i, (key, value) in enumerate(sorted(weights.items())):
-        parts["ab"[i % 2] + ".safetensors"][key] = value
-    for name, part in parts.items():
-        save_file(part, folder / name, metadata={"format": "pt"})
-    index = {"weight_map": {key: name for name, part in parts.items() for key in part}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, **index}))
-    return weights[TABLE]
-
-
-def test_a_model_cut_into_several_files_is_read(own_copy):
-    expected = cut_into_two(own_copy)
-    _, model = load_language_model(NAME)
-    assert torch.equal(model.get_input_embeddings().weight, expected)
-    np.testing.assert_array_equal(token_embeddings(NAME)[1], expected.numpy())
-
-
 def test_weights_that_are_missing_or_of_another_size_are_refused(own_copy):
     file, config = own_copy / "model.safetensors", own_copy / "config.json"
     body = {k: v for k, v in load_file(file).items() if not k.startswith("lm_head")}
@@ -132,7 +106,6 @@ CLAIMS = json.dumps(TERABYTES).encode()
         ("model.safetensors", (10**13).to_bytes(8, "little") + b"{}", "can't be read"),
         ("model.safetensors", None, "can't be read"),
         ("config.json", b"[]", "can't be read"),
-        ("config.json", b'{"model_type": "gpt2"}', "'gpt2', and .*ESM2"),
         ("vocab.txt", None, "has no vocab.txt"),
     ],
 )

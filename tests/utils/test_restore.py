@@ -99,7 +99,7 @@ def test_a_changed_function_is_noticed(path, capsys):
     assert restorable(made(2, "other"))(1, store_path=path) == 3
     said = "f() is computed anew: the function's code, the argument 'y' changed"
     assert said in capsys.readouterr().out
-    assert restorable(version=1)(made(2))(1, store_path=path) == 3
+    assert restorable(made(2), version=1)(1, store_path=path) == 3
     # With a version, that is what counts, and the code does not.
     assert restorable(made(1), version=1)(1, store_path=path) == 3
     assert restorable(made(1), version=2)(1, store_path=path) == 2

@@ -37,9 +37,7 @@ KEPT = {
     "frame": FRAME,
     "labelled frame": FRAME.set_index("EntryID").rename_axis(columns="term"),
     "categories": pd.DataFrame({"a": pd.Categorical(["m", None], ["z", "m"], ordered=True)}),
-    "nullable": pd.DataFrame({"i": pd.array([1, None], "Int16")}),
     "no rows": FRAME[:0],
-    "levels": FRAME.set_index(["EntryID", "GO:1"]),
     "series": pd.Series([1, 2], index=["a", "b"], name=("x", 1)),
 }
 
