@@ -51,9 +51,10 @@ class MaskPredictor:
         return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
 
     def predict(self, sequence: str, mask_index: int) -> pd.Series:
-        """Return the probabilities of the 20 amino acids at a hidden place, the highest first.
+        """Return how probable the model finds each amino acid at a hidden place.
 
-        They add up to 1: the little that the model gives to its other 13 tokens is left out.
+        They are 20 probabilities indexed by one-letter code, the most probable first. They add up
+        to 1: the little that the model gives to its other 13 tokens is left out.
         """
         masked = self.mask_sequence(sequence, mask_index)
         inputs = self.tokenizer(masked, return_tensors="pt").to(self.model.device)
