@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,6 +35,7 @@ ENGINES = ("process", "ray")
 PART = 2000  # proteins
 _ROW = pa.schema({"id": pa.string(), "sequence_hash": pa.binary(32), "length": pa.int32()})
 _WORK = _ROW.append(pa.field("sequence", pa.string()))
+_HASH = itemgetter(1)  # of a record: its id, the hash of its sequence, its length, its sequence
 _STORE = 512 << 20  # bytes of Ray's shared memory on this machine; what is more goes to its disk
 
 
@@ -111,10 +113,10 @@ def embed_fasta(
 
     with store.locked(out / "parts"):
         known, done = _kept(out, embedder.made)
-        lengths = [length for _, _, length, _ in _unseen(records(), set(known), _hash)]
+        lengths = [length for _, _, length, _ in _unseen(records(), set(known), _HASH)]
         print(f"New sequences: {len(lengths):,} ({sum(lengths):,} residues)", flush=True)
         with progress(total=sum(lengths), desc="Embedding", unit=" residues") as bar:
-            work = _tables(_unseen(records(), known, _hash), part_size)
+            work = _tables(_unseen(records(), known, _HASH), part_size)
             if engine == "ray" and lengths:
                 parts = _on_ray(work, (*ask, embedder.made), bar, workers, cpus, address)
             else:
@@ -127,10 +129,6 @@ def embed_fasta(
         for work in _tables(_unseen(records(), done, _key), part_size):
             _write(out, _copied(out, work), embedder.made)
     return out
-
-
-def _hash(record: Sequence) -> bytes:
-    return record[1]
 
 
 def _key(record: Sequence) -> bytes:

@@ -2,7 +2,7 @@
 
 Guesses are float32 of shape (N, T), in a DataFrame with the labels of `targets` where that is one.
 The chapter's two baselines guess 0 or 1, so their auPRC says little; :func:`term_frequency` scores
-with the frequency itself. :func:`composition_features` replace a protein's embedding.
+with the frequency itself.
 """
 
 from collections.abc import Iterable
@@ -34,10 +34,8 @@ def term_frequency(train_targets, targets):
     number of proteins to guess for, N, or their matrix (N, T), of which shape and labels are used.
     """
     if np.ndim(train_targets) != 2 or len(train_targets) == 0:
-        raise ValueError(
-            "The training targets must be a matrix (proteins, functions) of at least one row, but "
-            f"have shape {np.shape(train_targets)}."
-        )
+        shape = np.shape(train_targets)
+        raise ValueError(f"The training targets must be a matrix with a row or more, not {shape}.")
     truth = checked_targets(train_targets, "the training targets")
     known = ~np.isnan(truth)
     frequency = np.where(known, truth, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
@@ -58,8 +56,7 @@ def composition_features(sequences: Iterable[str]) -> np.ndarray:
 
     Returns (N, 21), float32: the shares of the twenty amino acids among all residues, in the order
     of ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B, Z and X
-    count as residues but have no column. To learn from these columns, bring them to one scale,
-    as with scikit-learn's ``StandardScaler``.
+    count as residues but have no column.
     """
     features = []
     for number, sequence in enumerate(listed(sequences, "composition_features"), start=1):

@@ -81,7 +81,6 @@ class Split:
     terms: np.ndarray
 
     def __len__(self) -> int:
-        """Return the number of proteins."""
         return len(self.ids)
 
     def batch(self, size: int) -> SimpleNamespace:

