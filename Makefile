@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 EDITION ?= pocket
 PAGES ?=
 MINE ?=
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg
+NBVAL := --nbval --nbval-current-env
 
 .DEFAULT_GOAL := help
 .PHONY: help book test coverage page notebooks student lab wheel bench scaling results compare home colab clean

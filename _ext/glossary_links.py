@@ -1,8 +1,7 @@
 """Links each word of the glossary where a page first uses it, so that the text need not.
 
 What the word means is the link's title: a pointer shows it, and for a keyboard dlfb.css does. Only
-running text is linked: no headings, code, captions, or what is a link already. A page that marks a
-word with the role ``term`` itself has it linked there and nowhere else.
+running text is linked: no headings, code, captions, or what is a link already.
 """
 
 import re
@@ -12,18 +11,9 @@ from sphinx import addnodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 UNTOUCHED = (
-    nodes.title,
-    nodes.literal,
-    nodes.literal_block,
-    nodes.reference,
-    nodes.caption,
-    nodes.term,
-    nodes.math,
-    nodes.raw,
-    nodes.citation,
-    addnodes.pending_xref,
-    addnodes.compact_paragraph,
-)
+    nodes.title, nodes.literal, nodes.literal_block, nodes.reference, nodes.caption, nodes.term,
+    nodes.math, nodes.raw, nodes.citation, addnodes.pending_xref, addnodes.compact_paragraph,
+)  # fmt: skip
 
 
 class GlossaryLinks(SphinxPostTransform):
@@ -32,12 +22,10 @@ class GlossaryLinks(SphinxPostTransform):
     default_priority = 5
 
     def run(self, **kwargs) -> None:
-        """Link the words of one page."""
         if not self.env.docname.startswith("notebooks/"):
             return
         objects = self.env.get_domain("std").objects
         terms = {name for kind, name in objects if kind == "term"}
-        terms -= {x.get("reftarget") for x in self.document.findall(addnodes.pending_xref)}
         self.meanings = meanings(self.env)
         for paragraph in list(self.document.findall(nodes.paragraph)):
             if "page-facts" in paragraph["classes"]:
@@ -83,14 +71,12 @@ def meanings(environment) -> dict[str, str]:
 
 
 def _inside(node: nodes.Node, kinds: tuple) -> bool:
-    while node.parent is not None:
-        node = node.parent
+    while (node := node.parent) is not None:
         if isinstance(node, kinds):
             return True
     return False
 
 
 def setup(app):
-    """Tell Sphinx what this extension adds."""
     app.add_post_transform(GlossaryLinks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -42,8 +42,7 @@ def add_facts(app, doctree) -> None:
     page = Path(app.srcdir, app.env.docname + ".ipynb")
     if page.is_file():
         notebook = json.loads(page.read_text(encoding="utf8"))
-        minutes = f"Reading time: about {reading_minutes(notebook)} minutes."
-        text = f"{minutes} {last_run(notebook)}".strip()
+        text = f"Reading time: about {reading_minutes(notebook)} minutes. {last_run(notebook)}"
         title = next(iter(doctree.findall(nodes.title)))
         below = nodes.paragraph(text, text, classes=["page-facts"])
         title.parent.insert(title.parent.index(title) + 1, below)

@@ -1,4 +1,4 @@
-"""The 3D viewers of the pages, as the site shows them.
+"""The 3D viewers and the drawings of the pages, as the site shows them.
 
 A stored output brings py3Dmol's own script, which loads 3Dmol from a CDN: right for Colab, and not
 for a site that asks nobody else for anything. Here each viewer is taken apart. A page keeps the
@@ -7,6 +7,8 @@ _static/viewers.js draws it with the script in _static/vendor.
 
 A cell tagged ``choose-structure`` gets a choice beside its viewer: of all structures on the page
 and of the ways to colour them.
+
+A drawing whose points have names gets the alternative text of the picture that is stored with it.
 """
 
 import hashlib
@@ -25,10 +27,10 @@ STRING = r'"(?:[^"\\]|\\.)*"'
 logger = logging.getLogger(__name__)
 
 
-class ShowStructures(SphinxPostTransform):
+class ShowOutputs(SphinxPostTransform):
     """Puts a still picture, a structure and its colours where a stored viewer was."""
 
-    default_priority = 3  # before MyST-NB chooses between the HTML and the picture
+    default_priority = 3  # before MyST-NB chooses between the HTML or drawing and the picture
     formats = ("html",)
 
     def run(self, **kwargs) -> None:
@@ -36,15 +38,23 @@ class ShowStructures(SphinxPostTransform):
         for bundle in list(self.document.findall(nodes.container)):
             if bundle.get("nb_element") != "mime_bundle":
                 continue
-            shown = {child["mime_type"]: child for child in bundle.children}
-            text = shown["text/html"].astext() if "text/html" in shown else ""
-            if "3dmolviewer_" not in text:
-                continue
-            stills = [*shown["image/png"].findall(nodes.image)] if "image/png" in shown else []
-            if not stills or not stills[0].get("alt"):
+            pictures = [image for image in bundle.findall(nodes.image) if image.get("alt")]
+            raws = [node for node in bundle.findall(nodes.raw) if "3dmolviewer_" in node.astext()]
+            if raws and pictures:
+                shown = viewer(raws[0].astext(), pictures[0], chooses(bundle), stored)
+                bundle.replace_self(shown)
+            elif raws:
                 logger.warning("a viewer has no still picture with an alt", location=bundle)
-                continue
-            bundle.replace_self(viewer(text, stills[0], chooses(bundle), stored))
+            elif pictures:
+                describe(bundle, pictures[0]["alt"])
+
+
+def describe(bundle: nodes.container, words: str) -> None:
+    """Give a drawing these words for those who can't see it."""
+    for raw in bundle.findall(nodes.raw):
+        if raw.astext().startswith("<svg"):
+            label = f'<svg role="img" aria-label="{html.escape(words)}"'
+            raw[:] = [nodes.Text(raw.astext().replace("<svg", label, 1))]
 
 
 def viewer(text: str, still: nodes.image, choose: bool, stored: set[str]) -> list[nodes.Node]:
@@ -60,8 +70,10 @@ def viewer(text: str, still: nodes.image, choose: bool, stored: set[str]) -> lis
     opening = f'<div class="structure" data-settings="{html.escape(json.dumps(settings))}">'
     if key not in stored:
         stored.add(key)
+        entry = re.search(r"^HEADER.{56}(\w{4})", structure, re.MULTILINE)
+        entry = entry[1].upper() if entry else "structure"
         data = {
-            "name": name_of(structure),
+            "name": STRUCTURES.get(entry, entry),
             "text": structure,
             "turns": [[float(angle), axis] for angle, axis in turns],
             "colors": {name: coloring(structure, name) for name in choices(structure)},
@@ -85,13 +97,6 @@ def chooses(node: nodes.Node) -> bool:
     return node is not None and "tag_choose-structure" in node["classes"]
 
 
-def name_of(structure: str) -> str:
-    """Return what a structure is called: its name if it is one of the chapter's, or its entry."""
-    found = re.search(r"^HEADER.{56}(\w{4})", structure, re.MULTILINE)
-    entry = found[1].upper() if found else "structure"
-    return STRUCTURES.get(entry, entry)
-
-
 def raw(text: str) -> nodes.raw:
     return nodes.raw("", text, format="html", structure=True)
 
@@ -110,7 +115,7 @@ def only_where_used(app, config) -> None:
 
 
 def setup(app):
-    app.add_post_transform(ShowStructures)
+    app.add_post_transform(ShowOutputs)
     app.connect("config-inited", only_where_used)
     app.connect("html-page-context", add_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,16 +1,8 @@
 """Vectors of any number of proteins, in one process or on a cluster: the command ``dlfb-embed``.
 
-    dlfb-embed proteins.fasta --out vectors/
-    dlfb-embed proteins.fasta --out vectors/ --engine ray --workers 8
-
-``vectors/`` is a folder of Parquet files, the *parts*, that ``pandas.read_parquet`` and others read
-as one table: one row per protein with its id, the SHA-256 of its sequence, its length and its
-vector. A part is named by the SHA-256 of its content, so damage is noticed, and its metadata tell
-the model and the options. A sequence that is in a part is not computed again, wherever it is in the
-FASTA file. That file is a stream: memory holds a part per worker and a few hashes per protein.
-
-The engine ``ray`` is Ray Data (https://docs.ray.io/en/latest/data/data.html): a pool of workers
-that hold the model, on this machine or on a cluster.
+It writes Parquet files, the *parts*, that ``pandas.read_parquet`` and others read as one table: a
+row per protein with its id, the SHA-256 of its sequence, its length and its vector. A part is named
+by the SHA-256 of its content, so damage is noticed; its metadata tell the model and the options.
 """
 
 import argparse
@@ -21,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,6 +35,7 @@ ENGINES = ("process", "ray")
 PART = 2000  # proteins
 _ROW = pa.schema({"id": pa.string(), "sequence_hash": pa.binary(32), "length": pa.int32()})
 _WORK = _ROW.append(pa.field("sequence", pa.string()))
+_HASH = itemgetter(1)  # of a record: its id, the hash of its sequence, its length, its sequence
 _STORE = 512 << 20  # bytes of Ray's shared memory on this machine; what is more goes to its disk
 
 
@@ -80,43 +74,34 @@ def embed_fasta(
 ) -> Path:
     """Embed the proteins of a FASTA file into a folder of Parquet parts; return the folder.
 
-    The whole file is checked before anything is computed. Rows of earlier files stay in the folder.
+    The whole file is checked before anything is computed. It is a stream: memory holds a part per
+    worker and a few hashes per protein. Rows of earlier files stay in the folder, and a sequence
+    that is in a part is not computed again, whatever its id.
 
     Parameters
     ----------
-    fasta, out : path
-        A file that :func:`dlfb.proteins.sequences.read_fasta` reads, and the folder.
-    checkpoint : str
-        For :func:`dlfb.proteins.language_model.load_language_model`.
     engine : {"process", "ray"}
-        Compute here, or with workers of Ray Data.
+        Compute here, or with workers of Ray Data, https://docs.ray.io/en/latest/data/data.html.
     part_size : int
         The most proteins in a part, which is what a worker computes at a time.
-    device : str, optional
-        Default: the fastest.
     workers, cpus : int
         Of Ray: how many workers (default: one per GPU, without one as many as the CPU cores allow),
         and the CPU cores of each.
     address : str, optional
         Of Ray: the cluster's, such as ``"auto"``. Default: this machine.
-    **options
+    device, **options
         As for :func:`dlfb.proteins.embeddings.get_mean_embeddings`.
 
     Raises
     ------
     ValueError
-        If a record of the file, an option or the model can't be used; if the folder has vectors of
-        another model or of other options; if Ray is asked for and missing, or fails.
-    OSError
-        If a file can't be read or written.
+        If a record, an option or the model can't be used; if the folder has vectors of another
+        model or of other options; if Ray is missing or fails.
     """
     if engine not in ENGINES:
         raise ValueError(f"There is no engine={engine!r}; choose one of {', '.join(ENGINES)}.")
-    for name, count in {
-        "part_size": part_size,
-        "workers": 1 if workers is None else workers,
-        "cpus": cpus,
-    }.items():
+    counts = {"part_size": part_size, "workers": 1 if workers is None else workers, "cpus": cpus}
+    for name, count in counts.items():
         check_count(count, name, "embed_fasta()")
     ask = (checkpoint, device, checked_options(**options))
     embedder, out = Embedder(*ask), expanded(out).absolute()
@@ -128,10 +113,10 @@ def embed_fasta(
 
     with store.locked(out / "parts"):
         known, done = _kept(out, embedder.made)
-        lengths = [length for _, _, length, _ in _unseen(records(), set(known), _hash)]
+        lengths = [length for _, _, length, _ in _unseen(records(), set(known), _HASH)]
         print(f"New sequences: {len(lengths):,} ({sum(lengths):,} residues)", flush=True)
         with progress(total=sum(lengths), desc="Embedding", unit=" residues") as bar:
-            work = _tables(_unseen(records(), known, _hash), part_size)
+            work = _tables(_unseen(records(), known, _HASH), part_size)
             if engine == "ray" and lengths:
                 parts = _on_ray(work, (*ask, embedder.made), bar, workers, cpus, address)
             else:
@@ -144,10 +129,6 @@ def embed_fasta(
         for work in _tables(_unseen(records(), done, _key), part_size):
             _write(out, _copied(out, work), embedder.made)
     return out
-
-
-def _hash(record: Sequence) -> bytes:
-    return record[1]
 
 
 def _key(record: Sequence) -> bytes:

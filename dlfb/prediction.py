@@ -6,6 +6,7 @@ The FASTA file and the options are checked first, before the libraries are loade
 import argparse
 import os
 import sys
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -63,11 +64,6 @@ def predict(
         ``"both"``), ``nearest`` (the annotated protein of the best alignment), its ``identity``,
         and ``flags``: what to know about the protein. A protein without a function has one row,
         without a term.
-
-    Raises
-    ------
-    ValueError, OSError
-        If an option, a record, a file or the folder can't be used.
     """
     if aspect not in ASPECTS:
         raise ValueError(f"There is no aspect {aspect!r}; choose one of {', '.join(ASPECTS)}.")
@@ -78,10 +74,9 @@ def predict(
         out = expanded(out)
         try:
             out.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out).close()
         except OSError as error:
             raise OSError(f"{out} can't be a folder for the results: {error.strerror}.") from error
-        if not os.access(out, os.W_OK):
-            raise PermissionError(f"{out} can't be written to. Choose another folder.")
     # Imported here: they take seconds, and what is wrong above is said at once.
     from dlfb.proteins.embeddings import get_mean_embeddings
     from dlfb.proteins.inspect import masked_profiles

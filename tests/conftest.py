@@ -41,8 +41,6 @@ class Conditions:
         self.seconds: dict[str, float] = defaultdict(float)
         self.folder = Path(tempfile.mkdtemp(prefix="dlfb-test-"))
         self.own = {name: os.environ.get(name) for name in OF_A_PAGE}
-        # The parity test alone asks where a person keeps real checkpoints.
-        os.environ["CALLERS_CHECKPOINTS"] = os.environ.get("DLFB_CHECKPOINTS", "")
         for name in UNSET:
             os.environ.pop(name, None)
         os.environ.update(CONDITIONS)

@@ -18,10 +18,9 @@ def outputs(network, x):
     return np.asarray(network.apply(variables, x))
 
 
-def test_layers_of_any_number():
-    x = np.ones((3, 4), np.float32)
-    assert outputs(tool.Layers(5), x).shape == outputs(tool.Layers(5, widths=(8, 7)), x).shape
-    weights = tool.Layers(5, widths=(8, 7)).init(jax.random.PRNGKey(0), x)["params"]
+def test_layers_have_the_widths_that_are_asked_for():
+    x, network = np.ones((1, 4), np.float32), tool.Layers(5, widths=(8, 7))
+    weights = network.init(jax.random.PRNGKey(0), x)["params"]
     assert [layer["kernel"].shape for layer in weights.values()] == [(4, 8), (8, 7), (7, 5)]
 
 
@@ -29,10 +28,7 @@ def test_functions_share_nothing_in_networks_of_their_own():
     x, network = np.ones((1, 4), np.float32), tool.OnePerFunction(5, dim=2)
     weights = network.init(jax.random.PRNGKey(0), x)
 
-    def third(weights):
-        return network.apply(weights, x)[0, 2]
-
-    slopes = jax.grad(third)(weights)["params"]
+    slopes = jax.grad(lambda weights: network.apply(weights, x)[0, 2])(weights)["params"]
     kernel = np.abs(slopes["DenseGeneral_0"]["kernel"]).sum(axis=(0, 2))
     assert kernel[2] > 0 and kernel[[0, 1, 3, 4]].sum() == 0
 
@@ -115,14 +111,11 @@ def test_vectors_are_standardised_on_the_training_set(few, name):
 
 
 def test_training_sets_of_other_sizes_keep_their_annotation(few):
-    sets = {
-        name: tool.splits_of(name, np.array(["GO:1"], object)) for name in ("half", "long, too")
-    }
-    assert list(sets["half"]["train"].ids) == ["A", "C"]
-    assert list(sets["long, too"]["train"].ids) == list("ABCBC")
-    for splits in sets.values():
-        assert len(splits["train"].embeddings) == len(splits["train"].targets)
-        assert list(splits["valid"].ids) == ["D"] and len(splits["valid"].embeddings) == 1
+    for name, ids in {"half": "AC", "long, too": "ABCBC"}.items():
+        splits = tool.splits_of(name, np.array(["GO:1"], object))
+        assert list(splits["train"].ids) == list(ids) and list(splits["valid"].ids) == ["D"]
+        assert len(splits["train"].embeddings) == len(splits["train"].targets) == len(ids)
+        assert len(splits["valid"].embeddings) == 1
 
 
 def test_letters_and_windows_end_where_the_protein_does(few):
@@ -154,19 +147,12 @@ def stored():
     return pd.read_csv(tool.OUTPUT, sep="\t", comment="#")
 
 
-def test_stored_table_says_how_it_was_made():
+def test_stored_table_has_scores_of_every_row_from_five_seeds(stored):
     head = tool.OUTPUT.read_text(encoding="utf8").splitlines()[0]
     assert head.startswith("# python tools/compare_models.py: ") and "pocket_t6_3M" in head
-
-
-def test_stored_table_has_every_row_from_five_seeds(stored):
-    wanted = [(line["part"], line["row"]) for line in tool.ROWS]
     found = stored.groupby(["part", "row"], sort=False)["seed"].apply(list).to_dict()
-    assert list(found) == wanted
+    assert list(found) == [(line["part"], line["row"]) for line in tool.ROWS]
     assert set(map(tuple, found.values())) == {tuple(tool.SEEDS)} and len(tool.SEEDS) == 5
-
-
-def test_stored_scores_are_scores(stored):
     scores = stored[["auprc_per_protein", "auprc_per_term", "fmax"]]
     assert scores.gt(0).all(axis=None) and scores.lt(1).all(axis=None)
     assert stored.groupby("row")["fmax"].std().lt(0.02).all()

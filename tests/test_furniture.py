@@ -1,4 +1,4 @@
-"""What stands around the pages: glossary, bibliography, reading times, and that each is used."""
+"""What is around the pages: glossary, bibliography, reading times, and that each is used."""
 
 import re
 import sys
@@ -72,17 +72,14 @@ def test_every_reference_can_be_found():
 
 
 def test_reading_time_counts_prose_code_and_figures():
-    def cell(kind, source, **metadata):
-        return {"cell_type": kind, "source": source, "metadata": metadata}
+    def minutes(kind, source, times=1, **metadata):
+        cell = {"cell_type": kind, "source": source, "metadata": metadata}
+        return page_facts.reading_minutes({"cells": [cell] * times, "metadata": {}})
 
-    def page(*cells):
-        return {"cells": list(cells), "metadata": {}}
-
-    assert page_facts.reading_minutes(page(cell("markdown", "word " * 1800))) == 10
-    assert page_facts.reading_minutes(page(cell("code", "x = 1\n\n" * 100))) == 5
-    figure = cell("code", "", mystnb={"figure": {"name": "a"}})
-    assert page_facts.reading_minutes(page(*[figure] * 8)) == 2
-    assert page_facts.reading_minutes(page(cell("code", "x\n" * 500, tags=["hide-input"]))) == 1
+    assert minutes("markdown", "word " * 1800) == 10
+    assert minutes("code", "x = 1\n\n" * 100) == 5
+    assert minutes("code", "", times=8, mystnb={"figure": {"name": "a"}}) == 2
+    assert minutes("code", "x\n" * 500, tags=["hide-input"]) == 1
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

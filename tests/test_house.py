@@ -29,7 +29,7 @@ HOUSE += ("_ext/*.py", "tools/*", ".github/workflows/*.yml")
 # Where no word says that a protein is not a real one. Wanted: dlfb/**/*.md, notebooks/*, *.md too.
 REAL = ("dlfb/**/*.py", "dlfb/**/*.md", "_ext/*.py", "notebooks/*", "[!C]*.md", "CONTRIBUTING.md")
 # To be lowered with every module that gets thinner: 3,300 is the aim, 4,400 with what comes later.
-MOST_LINES, MOST_LINES_OF_A_MODULE = 5047, 300
+MOST_LINES, MOST_LINES_OF_A_MODULE = 4819, 300
 # Kept whole, whichever of them a page uses.
 WANTED = """jupyterlab jupytext torch transformers jax flax optax pandas seaborn matplotlib py3Dmol
 adjustText scikit-learn biopython obonet nbval"""
@@ -128,26 +128,15 @@ def asked_for() -> list[Requirement]:
 
 
 def test_requirements_pin_everything_that_is_asked_for():
-    pinned = pins()
-    for requirement in asked_for():
-        version = pinned[canonicalize_name(requirement.name)]
-        assert version in requirement.specifier, f"{requirement} is pinned to {version}"
-
-
-def test_every_package_that_was_wanted_is_asked_for_and_pinned():
-    wanted = {canonicalize_name(name) for name in WANTED.split()}
-    assert wanted <= {canonicalize_name(r.name) for r in asked_for()} and wanted <= pins().keys()
-
-
-def test_requirements_are_those_of_any_machine():
-    assert not [f"{name}=={version}" for name, version in pins().items() if "+" in version]
-
-
-def test_project_has_lower_bounds_only():
-    # The one exception: a second generation of jupyter-book reads other files.
-    bounded = [r for r in asked_for() if canonicalize_name(r.name) != "jupyter-book"]
-    for requirement in bounded:
-        assert [s.operator for s in requirement.specifier] == [">="], str(requirement)
+    pinned, asked = pins(), {canonicalize_name(r.name): r.specifier for r in asked_for()}
+    for name, bounds in asked.items():
+        assert pinned[name] in bounds, f"{name}{bounds} is pinned to {pinned[name]}"
+    assert {canonicalize_name(name) for name in WANTED.split()} <= asked.keys()
+    local = [f"{name}=={version}" for name, version in pinned.items() if "+" in version]
+    assert local == [], "these are of one machine"
+    # Lower bounds only; but a second generation of jupyter-book reads other files.
+    exact = {name for name, bounds in asked.items() if {b.operator for b in bounds} != {">="}}
+    assert exact == {"jupyter-book"}
 
 
 def test_version_is_the_same_everywhere():
@@ -236,7 +225,7 @@ def test_importing_dlfb_is_cheap_and_changes_nothing():
 @pytest.fixture
 def copy(tmp_path):
     """Return a copy of all places that name the home, with a page that does."""
-    for name in home.PASSAGES:
+    for name, *_ in home.PLACES:
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "notebooks").mkdir()
     page = f"# A page\n\n```{{code-cell}} ipython3\n{colab_cell.FIRST_WORDS}.\n```\n\nWords.\n"
@@ -247,7 +236,7 @@ def copy(tmp_path):
 def test_all_places_agree_on_the_home():
     home.check(ROOT)
     if colab_cell.repository() is None:
-        there = "".join((ROOT / name).read_text("utf8") for name in home.PASSAGES)
+        there = "".join((ROOT / name).read_text("utf8") for name, *_ in home.PLACES)
         assert "OWNER" not in there and "github.com" not in there
 
 
@@ -262,7 +251,8 @@ def test_home_is_written_everywhere_and_moved(copy):
         assert colab_cell.repository(copy) == new and f'git+https://github.com/{new}"' in texts
     page = (copy / "notebooks" / "99_page.md").read_text()
     assert page.startswith("# A page\n") and page.endswith("\nWords.\n")
-    assert yaml.safe_load((copy / "_config.yml").read_text())["launch_buttons"]["colab_url"]
+    config = yaml.safe_load((copy / "_config.yml").read_text())
+    assert config["launch_buttons"]["colab_url"] and config["html"]["use_repository_button"]
     assert tomllib.loads((copy / "pyproject.toml").read_text())["project"]["urls"]["Issues"]
 
 
@@ -286,7 +276,7 @@ def test_home_refuses_what_is_no_home(copy, name):
 def test_no_file_names_a_machine_or_a_registry():
     for pattern in HOUSE:
         for path in ROOT.glob(pattern):
-            if path.suffix in (".md", ".py", ".sh", ".toml", ".tsv", ".yml", ".cff"):
+            if path.suffix in (".md", ".py", ".sh", ".toml", ".tsv", ".yml", ".cff", ".ipynb"):
                 text = path.read_text(encoding="utf8")
                 for bad in (MACHINE_PATH, REGISTRY):
                     found = bad.search(text)

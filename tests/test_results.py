@@ -151,9 +151,8 @@ def at_home(tmp_path, monkeypatch):
     (tmp_path / "stored/pocket.json").write_text(json.dumps(canned(2)))
     monkeypatch.setattr(results, "STORED", tmp_path / "stored")
     monkeypatch.setattr(results, "ROOT", tmp_path)
-    monkeypatch.setattr(
-        results, "run_pages", lambda data, environment: canned(9, data=f"{data} {environment}")
-    )
+    pages = lambda data, environment: canned(9, data=data, **environment)  # noqa: E731
+    monkeypatch.setattr(results, "run_pages", pages)
     return tmp_path
 
 
@@ -163,10 +162,13 @@ def files_of(folder: Path) -> dict:
 
 def test_a_reader_s_own_run_leaves_what_is_stored(at_home, monkeypatch):
     before = files_of(at_home)
-    monkeypatch.setenv("DLFB_ASSETS", "/somewhere/cafa5")
+    monkeypatch.chdir(at_home)
+    monkeypatch.setenv("DLFB_ASSETS", "data/cafa5")
     results.main(["--mine"])
     text = (at_home / "my-results/results.md").read_text()
-    assert "the full edition on cafa5 {'DLFB_EDITION': 'full'}" in text
+    run = json.loads((at_home / "my-results/run.json").read_text())
+    assert run["DLFB_EDITION"] == "full" and run["DLFB_ASSETS"] == f"{at_home}/data/cafa5"
+    assert "- **Yours**: the full edition on cafa5 (a machine)." in text
     assert "| fact | book | yours | shipped set |" in text
     assert "| residues of the insulin precursor | 110 | 2,009 | 2,002 |" in text
     after = files_of(at_home)

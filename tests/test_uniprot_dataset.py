@@ -78,14 +78,6 @@ def test_the_chapter_s_code_reads_what_comes_out(inputs, tmp_path, monkeypatch, 
         assert archive.namelist() == ["train_terms.tsv"]
 
 
-def test_the_same_input_gives_the_same_bytes(inputs, tmp_path, monkeypatch):
-    first = make_dataset(tmp_path / "a", **inputs)
-    monkeypatch.setattr("time.time", lambda: 2e9)
-    second = make_dataset(tmp_path / "b", **inputs)
-    for path in first.iterdir():
-        assert path.read_bytes() == (second / path.name).read_bytes()
-
-
 def annotations(tmp_path, text, taxa=(9606,)):
     (tmp_path / "a.gaf").write_text(text)
     return read_annotations([tmp_path / "a.gaf"], taxa)
@@ -102,14 +94,6 @@ def test_what_cafa_keeps_is_kept(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "1 of another taxon; 5 neither experimental nor curated; 1 negative (NOT)" in told
     assert annotations(tmp_path, gaf(*rows) + "\n").equals(table)  # an empty line at the end
-
-
-def test_a_bad_record_does_not_stop_the_others(inputs, tmp_path):
-    with inputs["sequences"][0].open("a") as file:
-        file.write(">P3\nMAJ\n")
-    with pytest.warns(UserWarning, match="record 4 .P3.: the letter 'J'"):
-        folder = make_dataset(tmp_path / "out", **inputs)
-    assert (folder / "train_sequences.fasta").read_text().count(">") == 2
 
 
 @pytest.mark.parametrize(("row", "cause"), [
@@ -135,13 +119,9 @@ def test_what_is_no_gaf_is_refused_with_its_line(tmp_path, text, told):
 
 
 @pytest.mark.parametrize("name", ["annotations", "sequences", "ontology"])
-@pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_a_damaged_gzip_file_is_named(inputs, tmp_path, name, damage):
-    text = {"annotations": gaf(("P1", "GO:0003674")), "sequences": ">P1\nMALWM\n", "ontology": GO}
-    packed = bytearray(gzip.compress(text[name].encode()))
-    packed[-6] ^= damage == "flipped"
+def test_a_damaged_gzip_file_is_named(inputs, tmp_path, name):
     bad = tmp_path / "bad.gz"
-    bad.write_bytes(packed[: len(packed) // 2] if damage == "cut" else packed)
+    bad.write_bytes(gzip.compress(GO.encode())[:99])
     with pytest.raises(ValueError, match="bad.gz: the file is damaged or cut off"):
         make_dataset(tmp_path / "out", **{**inputs, name: bad if name == "ontology" else [bad]})
 
@@ -150,11 +130,11 @@ def test_what_can_t_be_made_is_a_sentence(inputs, tmp_path):
     with pytest.raises(SystemExit, match="goa.gaf"):
         main([str(tmp_path), "--taxa", "7", "--sequences", "s.fasta", "--annotations", "goa.gaf",
               "--ontology", str(inputs["ontology"])])  # fmt: skip
-    (tmp_path / "other.fasta").write_text(">Q1\nMAL\n")
-    with pytest.raises(ValueError, match="None of the 3 annotated proteins is in"):
-        make_dataset(tmp_path / "out", **{**inputs, "sequences": [tmp_path / "other.fasta"]})
-    (tmp_path / "other.fasta").write_text(">P1\nMAL\n>P1\nMALW\n")
-    with pytest.raises(ValueError, match="another sequence of P1"):
-        make_dataset(tmp_path / "out", **{**inputs, "sequences": [tmp_path / "other.fasta"]})
-    with pytest.raises(FileNotFoundError, match="nowhere.gaf"):
-        make_dataset(tmp_path / "out", **{**inputs, "annotations": [tmp_path / "nowhere.gaf"]})
+    other = tmp_path / "other.fasta"
+    for text, told in {
+        ">Q1\nMAL\n": "None of the 3 annotated proteins is in",
+        ">P1\nMAL\n>P1\nMALW\n": "another sequence of P1",
+    }.items():
+        other.write_text(text)
+        with pytest.raises(ValueError, match=told):
+            make_dataset(tmp_path / "out", **{**inputs, "sequences": [other]})

@@ -12,16 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKFLOW = ROOT / ".github" / "workflows" / "book.yml"
 
 
-def lint(path: Path) -> subprocess.CompletedProcess:
+def test_the_workflow_is_one():
     command = [str(Path(sys.executable).with_name("check-jsonschema")), "--builtin-schema"]
-    return subprocess.run([*command, "vendor.github-workflows", path], capture_output=True)
-
-
-def test_the_workflow_is_one(tmp_path):
-    assert lint(WORKFLOW).returncode == 0
-    broken = tmp_path / "book.yml"
-    broken.write_text(WORKFLOW.read_text().replace("runs-on:", "run-on:"))
-    assert lint(broken).returncode != 0
+    subprocess.run([*command, "vendor.github-workflows", WORKFLOW], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -22,23 +22,13 @@ def save_tiny_esm(folder: Path, hidden_size: int = 32, seed: int = 42) -> None:
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     config = EsmConfig(
-        vocab_size=33,
-        mask_token_id=32,
-        pad_token_id=1,
-        hidden_size=hidden_size,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=2 * hidden_size,
-        max_position_embeddings=1026,
-        position_embedding_type="rotary",
-        token_dropout=True,
-        emb_layer_norm_before=False,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        layer_norm_eps=1e-5,
+        vocab_size=33, mask_token_id=32, pad_token_id=1, hidden_size=hidden_size,
+        num_hidden_layers=2, num_attention_heads=4, intermediate_size=2 * hidden_size,
+        max_position_embeddings=1026, position_embedding_type="rotary", token_dropout=True,
+        emb_layer_norm_before=False, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        layer_norm_eps=1e-5, architectures=["EsmForMaskedLM"],
         initializer_range=0.3,  # wide, so that different proteins get clearly different vectors
-        architectures=["EsmForMaskedLM"],
-    )
+    )  # fmt: skip
     config.save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

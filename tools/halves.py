@@ -94,8 +94,11 @@ def was_edited(text_path: Path, path: Path) -> bool:
     return words not in (stored, wanted)
 
 
-def keep_outputs(text: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> None:
+def keep_outputs(text: nbformat.NotebookNode, path: Path) -> None:
     """Give a text half the outputs of its executed half; the code of both has to be the same."""
+    if not path.exists():
+        raise ValueError("it was never executed: leave out --text.")
+    executed = nbformat.read(path, as_version=4)
     code, stored = ([c for c in half.cells if c.cell_type == "code"] for half in (text, executed))
     if [cell.source for cell in code] != [cell.source for cell in stored]:
         raise ValueError("its code has changed, so it has to be executed: leave out --text.")

@@ -13,27 +13,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.colab_cell import ROOT, repository, write_into_pages
 
 FIRST_PAGE = "notebooks/01_protein_structures.ipynb"
-# file -> its passages: without an address, and with one.
-PASSAGES = {
-    "pyproject.toml": [
-        (
-            "# The repository has no public address yet; `make home REPO=owner/name` writes one.\n",
-            """[project.urls]
+# A file, what it says without an address, and with one.
+PLACES = [
+    (
+        "pyproject.toml",
+        "# The repository has no public address yet; `make home REPO=owner/name` writes one.\n",
+        """[project.urls]
 Repository = "https://github.com/HOME"
 Issues = "https://github.com/HOME/issues"
 """,
-        )
-    ],
-    "CITATION.cff": [
-        (
-            "# repository-code: written by `make home`\n",
-            'repository-code: "https://github.com/HOME"\n',
-        )
-    ],
-    "_config.yml": [
-        (
-            "  # Launch buttons and the repository's address: written by `make home`.\n",
-            """  use_issues_button: true
+    ),
+    (
+        "CITATION.cff",
+        "# repository-code: written by `make home`\n",
+        'repository-code: "https://github.com/HOME"\n',
+    ),
+    (
+        "_config.yml",
+        "  # Launch buttons and the repository's address: written by `make home`.\n",
+        """  use_issues_button: true
   use_repository_button: true
 
 launch_buttons:
@@ -45,47 +43,31 @@ repository:
   url: https://github.com/HOME
   branch: main
 """,
-        )
-    ],
-    "README.md": [
-        (
-            "The pages run from a copy of this repository, in your own browser or on Colab.\n",
-            f"""\
+    ),
+    (
+        "README.md",
+        "The pages run from a copy of this repository, in your own browser or on Colab.\n",
+        f"""\
 [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/HOME/blob/main/{FIRST_PAGE})
 [![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/HOME/main?urlpath=lab/tree/{FIRST_PAGE})
 """,
-        ),
-        (
-            """\
-On **Colab**, upload two files: a page from [notebooks/](notebooks/), and the wheel that `make wheel` writes
-into `dist/`. The page's first cell installs the wheel, leaves""",
-            """\
-On **Colab**, open a page with the button above. Its first cell installs `dlfb` where it is missing, leaves""",
-        ),
-    ],
-    "index.md": [
-        (
-            "Run `make wheel` in your copy, and upload the wheel together with a page. The first cell installs it;",
-            "The rocket at the top of a page opens it there, or on Binder. The first cell installs what is missing;",
-        )
-    ],
-}
+    ),
+]
 
 
-def passages(name: str, home: str | None) -> list[str]:
-    """Return what a file says while the repository has this address, or none."""
+def passages(home: str | None) -> list[tuple[str, str]]:
+    """Return each file and what it says while the repository has this address, or none."""
     return [
-        with_one.replace("HOME", home) if home else without for without, with_one in PASSAGES[name]
+        (name, with_one.replace("HOME", home) if home else without)
+        for name, without, with_one in PLACES
     ]
 
 
 def check(root: Path) -> None:
     """Raise ValueError, with a sentence for each passage that is not what the address asks for."""
-    home = repository(root)
     problems = [
-        f"{name} does not say, as it should{f' for {home}' if home else ''}:\n{passage}"
-        for name in PASSAGES
-        for passage in passages(name, home)
+        f"{name} does not say, as it should:\n{passage}"
+        for name, passage in passages(repository(root))
         if passage not in (root / name).read_text(encoding="utf8")
     ]
     if problems:
@@ -97,12 +79,9 @@ def move(root: Path, new: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", new) or new.endswith(".git"):
         raise ValueError(f"REPO={new!r} is not of the form owner/name, such as 'ada/dlfb'.")
     check(root)
-    old = repository(root)
-    for name in PASSAGES:
+    for (name, before), (_, after) in zip(passages(repository(root)), passages(new), strict=True):
         text = (root / name).read_text(encoding="utf8")
-        for before, after in zip(passages(name, old), passages(name, new), strict=True):
-            text = text.replace(before, after)
-        (root / name).write_text(text, encoding="utf8")
+        (root / name).write_text(text.replace(before, after), encoding="utf8")
 
 
 def main() -> None:

@@ -216,10 +216,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mine", action="store_true", help="a run of your own, aside")
     if parser.parse_args(arguments).mine:
-        assets, folder = os.environ.get("DLFB_ASSETS"), ROOT / "my-results"
-        on = f" on {Path(assets).name}" if assets else ""
+        environment, data = {"DLFB_EDITION": "full"}, "the full edition"
+        if assets := os.environ.get("DLFB_ASSETS"):
+            environment["DLFB_ASSETS"] = str(Path(assets).resolve())  # pages run in their folder
+            data += f" on {Path(assets).name}"
+        run, folder = run_pages(data, environment), ROOT / "my-results"
         folder.mkdir(exist_ok=True)
-        run = run_pages(f"the full edition{on}", {"DLFB_EDITION": "full"})
         file, path = folder / "run.json", folder / "results.md"
     else:
         run, file, path = run_pages(SHIPPED, {}), STORED / "pocket.json", ROOT / "results.md"

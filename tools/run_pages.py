@@ -108,14 +108,6 @@ def _strip_noise(notebook: nbformat.NotebookNode) -> None:
                     data[kind] = re.sub(r"((?:viewer|warning)_)(\d{9,})", viewer, text)
 
 
-def write(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook aside and rename it, so that no page is ever half written."""
-    nbformat.validate(notebook)
-    aside = path.with_suffix(".ipynb.part")
-    aside.write_text(nbformat.writes(notebook, version=4).rstrip("\n") + "\n", encoding="utf8")
-    aside.replace(path)
-
-
 def make(text_path: Path, path: Path, text: bool = False) -> float:
     """Write the executed half `path` of one page; return the seconds that it ran.
 
@@ -123,22 +115,28 @@ def make(text_path: Path, path: Path, text: bool = False) -> float:
     which keeps the stored outputs, if there are none for this code.
     """
     write_for_viewers(text_path)
-    notebook, seconds, edited = read_text_half(text_path), 0.0, was_edited(text_path, path)
-    if not edited and text:
-        if not path.exists():
-            raise ValueError("it was never executed: leave out --text.")
-        keep_outputs(notebook, nbformat.read(path, as_version=4))
-    elif not edited:
+    refuse_to_lose_edits(text_path, path)
+    notebook, seconds = read_text_half(text_path), 0.0
+    if text:
+        keep_outputs(notebook, path)
+    else:
         seconds = execute(notebook, text_path.parent)
-    if edited or was_edited(text_path, path):
+    refuse_to_lose_edits(text_path, path)
+    nbformat.validate(notebook)
+    aside = path.with_suffix(".ipynb.part")  # so that no page is ever half written
+    aside.write_text(nbformat.writes(notebook, version=4).rstrip("\n") + "\n", encoding="utf8")
+    aside.replace(path)
+    return seconds
+
+
+def refuse_to_lose_edits(text_path: Path, path: Path) -> None:
+    if was_edited(text_path, path):
         raise ValueError(
             f"{path.name} was edited, and {text_path.name} does not say the same. To keep the "
             f"edits, write them into the text half (what only that half says is lost) with\n"
             f"    jupytext --to md:myst {os.path.relpath(path)}\nand run the page again. "
             f"To drop them, delete {path.name} and run the page again."
         )
-    write(notebook, path)
-    return seconds
 
 
 def run(pages: list[Path], output: Path, text: bool = False) -> list[str]:

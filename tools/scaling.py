@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import torch
@@ -54,25 +55,23 @@ def speeds(proteins: list[str]) -> list[dict]:
 def shares(fasta: Path, folder: Path) -> dict[str, float]:
     """Return the CPU seconds of the steps of a run in one process."""
     steps = {"loading": "Embedder", "model": "mean_states", "writing": "_write"}
-    spent, own = dict.fromkeys(steps, 0.0), {step: getattr(embed, steps[step]) for step in steps}
+    spent = dict.fromkeys(steps, 0.0)
 
-    def timed(step: str):
-        def function(*args, **kwargs):
+    def timed(step: str, function):
+        def run(*args, **kwargs):
             start = time.process_time()
             try:
-                return own[step](*args, **kwargs)
+                return function(*args, **kwargs)
             finally:
                 spent[step] += time.process_time() - start
 
-        return function
+        return run
 
-    for step, name in steps.items():
-        setattr(embed, name, timed(step))
+    timers = {name: timed(step, getattr(embed, name)) for step, name in steps.items()}
     start = time.process_time()
-    embed.embed_fasta(fasta, folder / "shares", POCKET_MODEL, device="cpu")
+    with mock.patch.multiple(embed, **timers):
+        embed.embed_fasta(fasta, folder / "shares", POCKET_MODEL, device="cpu")
     spent["reading and checking"] = time.process_time() - start - sum(spent.values())
-    for step, name in steps.items():
-        setattr(embed, name, own[step])
     sequences = [sequence for _, sequence in read_fasta(fasta)]
     ids = encoder_of(*load_language_model(POCKET_MODEL)).ids
     start = time.process_time()
@@ -104,6 +103,11 @@ def curve(fasta: Path, folder: Path) -> list[dict]:
     return rows
 
 
+def write_fasta(path: Path, sequences) -> Path:
+    path.write_text("".join(f">{i}\n{sequence}\n" for i, sequence in enumerate(sequences)))
+    return path
+
+
 def main() -> None:
     os.environ |= {"DLFB_PROGRESS": "0", "DLFB_EDITION": "pocket"}
     torch.set_num_threads(1)
@@ -111,12 +115,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fasta = folder / "proteins.fasta"
-        chosen = sample(proteins, ON_RAY)
-        fasta.write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(dict.fromkeys(chosen))))
+        chosen = dict.fromkeys(sample(proteins, ON_RAY))
+        fasta = write_fasta(folder / "proteins.fasta", chosen)
         found = {"speeds": speeds(proteins), "curve": curve(fasta, folder)}
-        few = folder / "few.fasta"
-        few.write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(sample(proteins, 100))))
+        few = write_fasta(folder / "few.fasta", sample(proteins, 100))
         found["shares"] = shares(few, folder)
     found["machine"] = f"{processor()}; torch {torch.__version__}; "
     found["machine"] += f"{datetime.date.today().isoformat()}; load before {load:.1f}"

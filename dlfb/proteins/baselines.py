@@ -2,7 +2,7 @@
 
 Guesses are float32 of shape (N, T), in a DataFrame with the labels of `targets` where that is one.
 The chapter's two baselines guess 0 or 1, so their auPRC says little; :func:`term_frequency` scores
-with the frequency itself. :func:`composition_features` replace a protein's embedding.
+with the frequency itself.
 """
 
 from collections.abc import Iterable
@@ -15,18 +15,12 @@ from dlfb.proteins.sequences import AMINO_ACIDS, clean_sequence, listed
 
 
 def coin_flip(targets, seed: int = 42):
-    """Guess each function of each protein by tossing a fair coin.
-
-    Of `targets` (N, T) only the shape and the labels are used.
-    """
+    """Guess each function of each protein by tossing a fair coin; `targets` are (N, T)."""
     return _like(targets, np.random.default_rng(seed).integers(0, 2, size=np.shape(targets)))
 
 
 def proportional_guess(train_targets, targets, seed: int = 42):
-    """Guess each function as often as proteins of the training set have it: 0 or 1.
-
-    Parameters as for :func:`term_frequency`, whose frequencies are the probabilities of a 1.
-    """
+    """Guess 0 or 1, and 1 with the probability that :func:`term_frequency` returns."""
     frequency = term_frequency(train_targets, targets)
     draws = np.random.default_rng(seed).random(frequency.shape)
     return _like(targets, draws < np.asarray(frequency))
@@ -38,13 +32,10 @@ def term_frequency(train_targets, targets):
     All proteins get the same scores. The field calls this baseline "naive" (Radivojac et al.,
     Nature Methods 2013). `train_targets` (M, T) are 0, 1, or NaN for unknown; `targets` is the
     number of proteins to guess for, N, or their matrix (N, T), of which shape and labels are used.
-    ValueError if the training set is empty, or its functions are not those of `targets`.
     """
     if np.ndim(train_targets) != 2 or len(train_targets) == 0:
-        raise ValueError(
-            "The training targets must be a matrix (proteins, functions) of at least one row, but "
-            f"have shape {np.shape(train_targets)}."
-        )
+        shape = np.shape(train_targets)
+        raise ValueError(f"The training targets must be a matrix with a row or more, not {shape}.")
     truth = checked_targets(train_targets, "the training targets")
     known = ~np.isnan(truth)
     frequency = np.where(known, truth, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
@@ -65,8 +56,7 @@ def composition_features(sequences: Iterable[str]) -> np.ndarray:
 
     Returns (N, 21), float32: the shares of the twenty amino acids among all residues, in the order
     of ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B, Z and X
-    count as residues but have no column. To learn from these columns, bring them to one scale,
-    as with scikit-learn's ``StandardScaler``.
+    count as residues but have no column.
     """
     features = []
     for number, sequence in enumerate(listed(sequences, "composition_features"), start=1):

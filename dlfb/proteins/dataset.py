@@ -20,30 +20,30 @@ from dlfb.utils.restore import restorable
 #: molecular_function (the root), binding, protein binding: true of most proteins.
 NEAR_UNIVERSAL_TERMS = ("GO:0003674", "GO:0005488", "GO:0005515")
 _CAFA6_ASPECTS = ["P", "F", "C"]
-_UNIQUE = "a protein that was not named before"
+_HUMAN = 9606
 
 
 def load_terms(aspect: str | None = None) -> pd.DataFrame:
     """Read which protein has which GO term: columns EntryID, term, aspect (BPO, MFO, CCO).
 
-    Where the file calls the aspects P, F and C (CAFA6's layout), terms come without their
-    ancestors; these are added, and a line says so. With `aspect`, only its rows are kept.
+    In CAFA6's layout, with the aspects P, F and C, terms come without their ancestors. These are
+    added, and a line says so.
     """
     aspects = list(ontology.ASPECTS)
     if aspect not in (None, *aspects):
         raise ValueError(f"There is no aspect {aspect!r}; choose one of {', '.join(aspects)}.")
-    terms, name = _read_table("train_terms.tsv.zip", ["EntryID", "term", "aspect"])
-    _check(terms["term"], terms["term"].str.startswith("GO:"), name, "a GO id")
+    terms = _read_table("train_terms.tsv.zip", ["EntryID", "term", "aspect"])
+    _check(terms["term"], terms["term"].str.startswith("GO:"), "a GO id")
     as_annotated = terms["aspect"].iloc[0] in _CAFA6_ASPECTS
     known = _CAFA6_ASPECTS if as_annotated else aspects
-    _check(terms["aspect"], terms["aspect"].isin(known), name, f"one of {', '.join(known)}")
+    _check(terms["aspect"], terms["aspect"].isin(known), f"one of {', '.join(known)}")
     repeated = terms.duplicated(["EntryID", "term"])
     if repeated.any():
-        n, first = repeated.sum(), repeated.idxmax()
-        print(f"{name}: {n:,} rows dropped: they repeat an earlier row, first in line {first}.")
+        first = f"{terms.index.name} {repeated.idxmax()}"
+        print(f"{repeated.sum():,} rows dropped: they repeat an earlier row, first in {first}.")
         terms = terms[~repeated]
     if as_annotated:
-        print(f"{name}: {len(terms):,} rows as annotated; the terms' ancestors are added.")
+        print(f"Annotation: {len(terms):,} rows; the terms' ancestors are added.")
         terms = ontology.propagate(terms)
     kept = terms if aspect is None else terms[terms["aspect"] == aspect]
     return kept.reset_index(drop=True)
@@ -51,10 +51,10 @@ def load_terms(aspect: str | None = None) -> pd.DataFrame:
 
 def load_taxonomy() -> pd.DataFrame:
     """Read each protein's species: columns EntryID and taxonomyID (NCBI's number, int64)."""
-    taxonomy, name = _read_table("train_taxonomy.tsv.zip", ["EntryID", "taxonomyID"])
-    _check(taxonomy["EntryID"], ~taxonomy["EntryID"].duplicated(), name, _UNIQUE)
+    taxonomy = _read_table("train_taxonomy.tsv.zip", ["EntryID", "taxonomyID"])
+    _check_unique(taxonomy["EntryID"])
     numbers = taxonomy["taxonomyID"]
-    _check(numbers, numbers.str.fullmatch("[0-9]+"), name, "a taxonomy number")
+    _check(numbers, numbers.str.fullmatch("[0-9]+"), "a taxonomy number")
     return taxonomy.astype({"taxonomyID": "int64"}).reset_index(drop=True)
 
 
@@ -62,16 +62,13 @@ def load_sequences() -> pd.DataFrame:
     """Read the proteins' sequences: columns EntryID, Sequence (clean) and Length (int64)."""
     path = ontology.dataset_file("train_sequences.fasta")
     records = pd.DataFrame(read_fasta(path), columns=["EntryID", "Sequence"], dtype="str")
-    ids = records["EntryID"].set_axis(records.index + 1)
-    _check(ids, ~ids.duplicated(), path.name, _UNIQUE, unit="record")
+    number = pd.RangeIndex(1, len(records) + 1, name=f"{path.name}, record")
+    _check_unique(records["EntryID"].set_axis(number))
     return records.assign(Length=records["Sequence"].str.len().astype("int64"))
 
 
 def get_go_term_descriptions(store_path: str | None = None) -> pd.DataFrame:
-    """Return the names of the live GO terms: columns term and description, sorted by term.
-
-    With `store_path`, the table is kept there and restored while the GO file stays the same.
-    """
+    """Return the names of the live GO terms: columns term and description, sorted by term."""
     go_file = ontology.dataset_file("go-basic.obo").read_bytes()
     return restorable(_go_term_descriptions)(go_file, store_path=store_path)
 
@@ -82,7 +79,7 @@ def _go_term_descriptions(go_file: bytes) -> pd.DataFrame:  # the argument is pa
 
 
 def name_terms(
-    terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None, verbose: bool = True
+    terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None, say=print
 ) -> pd.DataFrame:
     """Add each term's description, and drop the rows whose term the ontology does not have.
 
@@ -93,18 +90,15 @@ def name_terms(
     graph = ontology.read_ontology() if graph is None else graph
     names = dict(graph.nodes(data="name"))
     named = terms[terms["term"].isin(list(names))]
-    if verbose:
-        lost = "; ".join(ontology.outdated(terms["term"], graph)) or "none"
-        print(
-            f"GO {graph.graph['data-version']}, {len(graph):,} terms: {len(named):,} of "
-            f"{len(terms):,} rows named; dropped: {lost}"
-        )
+    lost = "; ".join(ontology.outdated(terms["term"], graph)) or "none"
+    release = f"GO {graph.graph['data-version']}, {len(graph):,} terms"
+    say(f"{release}: {len(named):,} of {len(terms):,} rows named; dropped: {lost}")
     return named.assign(description=named["term"].map(names).astype("str"))
 
 
 def function_table(
     aspect: str | None = "MFO",
-    taxonomy_id: int | None = 9606,
+    taxonomy_id: int | None = _HUMAN,
     drop_terms: Collection[str] = NEAR_UNIVERSAL_TERMS,
     min_proteins: int = 50,
     max_length: int | None = 500,
@@ -123,13 +117,11 @@ def function_table(
     min_proteins, max_length : int
         Keep terms with at least this many proteins, then proteins with at most this many residues.
         So a column of the table can have fewer proteins, as in the chapter.
-    verbose : bool
-        Print what each step keeps, what it loses, and why.
     """
     say = print if verbose else lambda line: None
     terms = load_terms(aspect)
     terms = _keep(terms, terms["term"].notna(), f"Annotation, {aspect or 'all aspects'}", "", say)
-    terms = name_terms(terms, verbose=verbose)
+    terms = name_terms(terms, say=say)
     if taxonomy_id is not None:
         taxonomy = load_taxonomy()
         terms = _keep_known(terms, taxonomy["EntryID"], "Species", "train_taxonomy.tsv", say)
@@ -157,36 +149,33 @@ def function_table(
     return table
 
 
-def proteins_at(
-    location: str, taxonomy_id: int = 9606, lengths: tuple = (100, 500), at_least: int = 1
-) -> pd.DataFrame:
-    """Return the proteins that are in one place of the cell and in no other (notebook 05).
+def proteins_at(location: str, at_least: int = 1) -> pd.DataFrame:
+    """Return the human proteins that are in one place of the cell and in no other (notebook 05).
 
-    Their only CCO terms are `location`, such as ``"GO:0005576"``, and its ancestors; `lengths` are
-    the fewest and the most residues. Columns EntryID, Sequence, Length, sorted by EntryID.
-    ValueError if there are fewer than `at_least`.
+    Their only CCO terms are `location`, such as ``"GO:0005576"``, and its ancestors, and they have
+    100 to 500 residues. Columns are EntryID, Sequence and Length.
     """
     graph = ontology.read_ontology()
     general = ontology.ancestors(graph, location)
     location = graph.graph["alt_ids"].get(location, location)
     terms, taxonomy, found = load_terms("CCO"), load_taxonomy(), load_sequences()
-    species = taxonomy["EntryID"][taxonomy["taxonomyID"] == taxonomy_id]
-    terms = terms[terms["EntryID"].isin(species) & ~terms["term"].isin(general)]
+    human = taxonomy["EntryID"][taxonomy["taxonomyID"] == _HUMAN]
+    terms = terms[terms["EntryID"].isin(human) & ~terms["term"].isin(general)]
     is_here = terms["term"] == location
     here, elsewhere = terms["EntryID"][is_here], terms["EntryID"][~is_here]
     only = here[~here.isin(elsewhere)]
-    found = found[found["EntryID"].isin(only) & found["Length"].between(*lengths)]
+    found = found[found["EntryID"].isin(only) & found["Length"].between(100, 500)]
     if len(found) < at_least:
         raise ValueError(
-            f"proteins_at({location!r}): {len(here):,} proteins of species {taxonomy_id} have this "
-            f"location, {len(only):,} no other, {len(found):,} of these have {lengths[0]} to "
-            f"{lengths[1]} residues; {at_least} are needed. Choose a more general location."
+            f"proteins_at({location!r}): {len(here):,} proteins of species {_HUMAN} have this "
+            f"location, {len(only):,} no other, {len(found):,} of these have 100 to 500 residues; "
+            f"{at_least} are needed. Choose a more general location."
         )
     return found.sort_values("EntryID", ignore_index=True)
 
 
-def _read_table(name: str, columns: list[str]) -> tuple[pd.DataFrame, str]:
-    """Read columns of a tab-separated file as text, indexed by line, and return the file's name."""
+def _read_table(name: str, columns: list[str]) -> pd.DataFrame:
+    """Read columns of a tab-separated file as text. The index has the lines; its name, the file."""
     path = ontology.dataset_file(name)
     with open_text(path) as file:
         first = file.readline().rstrip("\n").split("\t")
@@ -206,16 +195,21 @@ def _read_table(name: str, columns: list[str]) -> tuple[pd.DataFrame, str]:
         )[columns]  # fmt: skip
     if table.empty:
         raise ValueError(f"{path}: the file has a header and no rows.")
-    table.index += 2 if headed else 1
+    table.index = (table.index + (2 if headed else 1)).rename(f"{path.name}, line")
     for column in columns:
-        _check(table[column], table[column].fillna("") != "", path.name, f"a value of {column}")
-    return table, path.name
+        _check(table[column], table[column].fillna("") != "", f"a value of {column}")
+    return table
 
 
-def _check(cells: pd.Series, good: pd.Series, name: str, wanted: str, unit: str = "line") -> None:
+def _check(cells: pd.Series, good: pd.Series, wanted: str) -> None:
     if not good.all():
         place = (~good).idxmax()
-        raise ValueError(f"{name}, {unit} {place}: {cells[place]!r} where {wanted} should be.")
+        where = f"{cells.index.name} {place}"
+        raise ValueError(f"{where}: {cells[place]!r} where {wanted} should be.")
+
+
+def _check_unique(ids: pd.Series) -> None:
+    _check(ids, ~ids.duplicated(), "a protein that was not named before")
 
 
 def _keep_known(terms: pd.DataFrame, proteins, what: str, file: str, say) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Embeddings kept on disk, in pieces, so that nothing is computed twice (notebook 06).
 
-A store is a folder ``{prefix}_{model name}``. A *piece* in it has the vectors of up to 2,000
-sequences; its name begins with a fingerprint of model and options. The *index* has the table and
-this fingerprint. It is replaced last, so that a reader finds the old store or the new one.
+A store is a folder ``{prefix}_{model name}``. A *piece* in it has the vectors of some sequences;
+its name begins with a fingerprint of model and options. The *index* has the table and this
+fingerprint. It is replaced last, so that a reader finds the old store or the new one.
 """
 
 import os
@@ -42,9 +42,8 @@ def store_sequence_embeddings(
 
     The table has a column ``Sequence`` and any others (``EntryID`` names proteins in errors). Its
     index is not kept. Only sequences without a vector of this model are computed, or all with
-    `force`. A run that was interrupted continues with the next piece. The options are those of
-    :func:`dlfb.proteins.embeddings.get_mean_embeddings`. What can't be used is a ValueError before
-    anything is computed.
+    `force`, in pieces of 2,000. The options are those of
+    :func:`dlfb.proteins.embeddings.get_mean_embeddings`. ValueError before anything is computed.
     """
     how, encoder = checked_options(batch_size=batch_size, **options), encoder_of(tokenizer, model)
     table = _checked_table(sequence_df)
@@ -77,7 +76,7 @@ def load_sequence_embeddings(
     folder = _folder(store_file_prefix, checkpoint_name(model_checkpoint))
     if not folder.exists():
         folder = _folder(store_file_prefix, model_checkpoint)
-    again, vector_of = "Call store_sequence_embeddings(...)", {}
+    vector_of, again = {}, "Call store_sequence_embeddings(...), which continues where it stopped."
     try:
         index = store.read(store.store_file(folder / "index")).value()
         for file in _pieces(folder, index["pieces"]):
@@ -86,16 +85,11 @@ def load_sequence_embeddings(
         vectors = [vector_of[clean_sequence(s)] for s in index["table"]["Sequence"]]
         vectors = np.array(vectors, np.float32).reshape(-1, index["width"])
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"No finished embeddings by {model_checkpoint} are kept at {store_file_prefix}: "
-            f"{error.filename or folder} is missing. {again}, which makes them, and continues "
-            "where it was interrupted."
-        ) from error
+        fault = f"No finished embeddings by {model_checkpoint} are kept at {store_file_prefix}"
+        raise FileNotFoundError(f"{fault} ({error}). {again}") from error
     except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(
-            f"A file in {folder} is damaged or missing: {error!s:.80}. {again} again: it computes "
-            "what is lost."
-        ) from error
+        fault = f"A file in {folder} is damaged or missing: {error!s:.80}"
+        raise ValueError(f"{fault}. {again}") from error
     columns = [f"ME:{i + 1}" for i in range(index["width"])]
     return pd.concat([index["table"], pd.DataFrame(vectors, columns=columns)], axis=1)
 

@@ -4,7 +4,7 @@
 ``<eos>``. The *window* is the longest protein that a model was made for: 1,022 residues for ESM2.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -96,11 +96,7 @@ def cleaned(sequences, names, window: int, long: str) -> list[str]:
 
 
 def mean_states(
-    sequences: list[str],
-    encoder: Encoder,
-    device: torch.device | str | None = None,
-    advance: Callable[[int], object] = lambda residues: None,
-    **options,
+    sequences: list[str], encoder: Encoder, device=None, advance=lambda residues: None, **options
 ) -> np.ndarray:
     """Return the vectors (N, D) of clean sequences; tell `advance` the residues of each batch."""
     how, device, model = checked_options(**options), get_device(device), encoder.model
@@ -117,10 +113,8 @@ def mean_states(
                 np.add.at(counts, rows, found[1])
                 advance(sum(len(piece) for _, piece in batch))
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MemoryError(
-            f"A batch does not fit into the memory of {device}. Use a token_budget smaller than "
-            f"{budget:,}, a smaller model, or device='cpu'."
-        ) from error
+        way_out = f"Use a token_budget smaller than {budget:,}, a smaller model, or device='cpu'"
+        raise MemoryError(f"A batch is too large for the memory of {device}. {way_out}.") from error
     means = (sums / counts[:, None]).astype(np.float32)
     if not np.isfinite(means).all():
         way_out = "Use precision='exact'; if you did, the model's weights are damaged"

@@ -1,9 +1,8 @@
 """A language model as embeddings need it: letters to token ids, token ids to hidden states.
 
-All that differs from one family of models to another is in an :class:`Encoder`. Besides ESM2 and
-ESM C, these are ProtBERT and ProtT5 (Elnaggar et al. 2022, doi:10.1109/TPAMI.2021.3095381), ProstT5
-(Heinzinger et al. 2024, doi:10.1093/nargab/lqae150) and Ankh (Elnaggar et al. 2023, arXiv
-2301.06568).
+Families besides ESM2 and ESM C are ProtBERT and ProtT5 (Elnaggar et al. 2022,
+doi:10.1109/TPAMI.2021.3095381), ProstT5 (Heinzinger et al. 2024, doi:10.1093/nargab/lqae150) and
+Ankh (Elnaggar et al. 2023, arXiv 2301.06568).
 """
 
 from typing import NamedTuple
@@ -61,23 +60,16 @@ def encoder_of(tokenizer, model) -> Encoder:
         fault = f"A model of type {kind!r} can't be used for embeddings here"
         raise ValueError(f"{fault}. Load {FAMILIES} with load_language_model(...).")
     base = getattr(model, "encoder" if kind == "t5" else kind, model)
-    dtypes = {str(weight.dtype) for weight in base.parameters()} - {"torch.float32"}
-    if dtypes:
-        fault = f"The model has weights of {', '.join(dtypes)}, and a cast damages rotary tables"
+    if other := {str(weight.dtype) for weight in base.parameters()} - {"torch.float32"}:
+        fault = f"The model has weights of {min(other)}, and a cast damages rotary tables"
         raise ValueError(f"{fault}. Load it in float32 and ask for precision='fast'.")
     before, ids, after = _tokens(tokenizer, rare_as_x=kind == "bert")
     most = min(getattr(base.config, "max_position_embeddings", LONGEST), LONGEST)
     # ESM2 counts positions from the padding token's id + 1 = 2.
     most -= 2 if kind == "esm" else 0
-    return Encoder(
-        model=base,
-        ids=ids,
-        before=before,
-        after=after,
-        padding=tokenizer.pad_token_id or 0,
-        window=most - len(before + after),
-        settings={name: getattr(base.config, name, None) for name in SETTINGS[kind]},
-    )
+    window, padding = most - len(before + after), tokenizer.pad_token_id or 0
+    settings = {name: getattr(base.config, name, None) for name in SETTINGS[kind]}
+    return Encoder(base, ids, before, after, padding, window, settings)
 
 
 def _tokens(tokenizer, rare_as_x: bool) -> tuple[list[int], dict[str, int], list[int]]:

@@ -1,12 +1,4 @@
-"""Fine-tuning a language model for a task, and asking what a prediction rests on.
-
-References
-----------
-.. [1] Hu et al. International Conference on Learning Representations (2022). (LoRA)
-.. [2] Zeiler, Fergus. European Conference on Computer Vision (2014). (occlusion)
-.. [3] Sundararajan, Taly, Yan. Proceedings of Machine Learning Research 70, 3319 (2017).
-   (integrated gradients)
-"""
+"""Fine-tuning a language model for a task, and asking what a prediction rests on."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,12 +18,11 @@ _PAD, _LAST_SPECIAL, _MASK = 1, 2, 32  # ids in ESM2's vocabulary: <pad>, <eos>,
 class FunctionPredictor(nn.Module):
     """A language model with adapters, and a network from the mean of its states to functions.
 
-    An ESM2 of width D is copied, and its weights are frozen. The adapters [1]_ are pairs of
-    matrices of a small `rank`, added to the queries, keys and values of each layer; before
-    training they change nothing. The network has the layers of
-    :class:`dlfb.proteins.model.Model`, a dropout of 0.3, and one output for each of
-    `num_targets` functions, T. It standardises its input by `vectors`, the mean embeddings of the
-    training proteins, (N, D). A ValueError if they come from another model.
+    An ESM2 of width D is copied, and its weights are frozen. The adapters (LoRA; Hu et al., ICLR
+    2022) are pairs of matrices of a small `rank`, added to the queries, keys and values of each
+    layer; before training they change nothing. The network is that of
+    :class:`dlfb.proteins.model.Model` with a dropout of 0.3. It standardises its input by
+    `vectors`, the mean embeddings of the training proteins, (N, D).
     """
 
     def __init__(self, language_model, vectors, num_targets: int, rank: int = 8, seed: int = 42):
@@ -79,18 +70,10 @@ def fit(
     """Train in place, yielding the loss of each step; without a loop over it nothing happens.
 
     AdamW with a weight decay of 0.1 and a learning rate that rises to `rate` and falls to 0. What
-    is frozen (``predictor.head.requires_grad_(False)``) does not learn.
-
-    Parameters
-    ----------
-    inputs : sequence of N tensors
-        From :func:`tokenize`; or mean embeddings (N, D), from which only the network learns.
-    targets : array of shape (N, T)
-        0, 1, or NaN for unknown, from which nothing is learned.
-    steps, batch_size : int
-        Steps in total, and proteins per step; they are of similar length.
-    precision : {"exact", "fast"}
-        float32; or bfloat16 for matrix products, which not every processor is fast at.
+    is frozen (``predictor.head.requires_grad_(False)``) does not learn. `inputs` are N tensors from
+    :func:`tokenize`, or mean embeddings (N, D), from which only the network learns. `targets`
+    (N, T) are 0, 1, or NaN for unknown. The proteins of a batch are of similar length. With
+    ``precision="fast"``, matrix products are in bfloat16, which not every processor is fast at.
     """
     targets = torch.as_tensor(targets, dtype=torch.float32)
     if len(inputs) != len(targets):
@@ -136,10 +119,11 @@ def predict(predictor: FunctionPredictor, inputs: Sequence[torch.Tensor]) -> np.
 def occlusion(
     predictor: FunctionPredictor, tokens: torch.Tensor, target: int, width: int = 1
 ) -> np.ndarray:
-    """Return how far a function's logit falls when a residue is masked [2]_, for each, (L,).
+    """Return how far a function's logit falls when a residue is masked, for each, (L,).
 
     `tokens` is one protein of L residues, from :func:`tokenize`; `target` the function's column.
-    With an odd `width` above 1, the neighbours on both sides are masked with it.
+    With an odd `width` above 1, the neighbours on both sides are masked with it. (Occlusion; Zeiler
+    & Fergus, ECCV 2014.)
     """
     places = torch.arange(len(tokens))
     hidden = (places[1:-1, None] - places).abs() <= width // 2
@@ -151,11 +135,11 @@ def occlusion(
 def integrated_gradients(
     predictor: FunctionPredictor, tokens: torch.Tensor, target: int, steps: int = 64
 ) -> np.ndarray:
-    """Attribute a function's logit to the residues [3]_, (L,); arguments as for `occlusion`.
+    """Attribute a function's logit to the residues, (L,); arguments as for `occlusion`.
 
-    The path leads from zeros in place of all residues, which is what ESM2 makes of masked ones,
-    to the residues' own vectors. The attributions add up to the difference between the logits at
-    its ends, but for the error of an integral over `steps` points.
+    The gradients are integrated (Sundararajan et al., ICML 2017) over `steps` points of a path from
+    zeros in place of all residues, which is what ESM2 makes of masked ones, to the residues' own
+    vectors. The attributions add up to the difference between the logits at its ends.
     """
     table = predictor.eval().encoder.get_input_embeddings()
     vectors, residues = table(tokens).detach(), tokens > _LAST_SPECIAL

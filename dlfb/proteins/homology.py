@@ -1,10 +1,4 @@
-"""What relatives tell: proteins of similar sequence, and their functions (notebook 09).
-
-References
-----------
-.. [1] Eddy. PLoS Computational Biology 7, e1002195 (2011). (HMMER, whose phmmer searches)
-.. [2] Larralde & Zeller. Bioinformatics 39, btad214 (2023). (pyhmmer)
-"""
+"""What relatives tell: proteins of similar sequence, and their functions (notebook 09)."""
 
 from collections.abc import Mapping
 
@@ -18,43 +12,31 @@ from dlfb.proteins.metrics import checked_targets
 from dlfb.proteins.sequences import clean_sequence
 from dlfb.utils.checks import by_id, check_table, unique_ids
 
-HITS = {"query": "str", "target": "str", "bits": "float64", "e_value": "float64"}
-HITS["identity"] = "float64"
+_HITS = {"query": "str", "target": "str"} | dict.fromkeys(("bits", "e_value", "identity"), float)
 
 
 def find_relatives(
-    queries: Mapping[str, str] | pd.Series,
-    targets: Mapping[str, str] | pd.Series,
-    e_value: float = 1e-3,
-    cpus: int | None = None,
+    queries: Mapping | pd.Series, targets: Mapping | pd.Series, e_value: float = 1e-3
 ) -> pd.DataFrame:
-    """Search each query among the targets by sequence, with phmmer [1]_ [2]_.
+    """Search each query among the targets by sequence.
 
-    Parameters
-    ----------
-    queries, targets : dict or Series
-        From a protein's id to its sequence. A target with the query's own id is left out.
-    e_value : float
-        The highest E-value of a hit: how many hits as good as this chance alone would bring. It
-        grows with the number of targets.
-    cpus : int, optional
-        Threads; all cores if not given.
+    This is HMMER's phmmer (Eddy, PLoS Computational Biology 2011), called through pyhmmer (Larralde
+    & Zeller, Bioinformatics 2023).
 
-    Returns
-    -------
-    DataFrame
-        A row per hit, in the order of `queries`, the best first: ``query``, ``target``, ``bits``
-        (the score of the whole sequence), ``e_value``, and ``identity``: the share of columns with
-        the same residue in both, in the best domain's alignment, gaps included.
+    `queries` and `targets` lead from a protein's id to its sequence. A target with the query's own
+    id is left out. `e_value` is the highest E-value of a hit: how many hits as good as this chance
+    alone would bring. It grows with the number of targets.
+
+    Returns a row per hit, in the order of `queries`, the best first: ``query``, ``target``,
+    ``bits`` (the score of the whole sequence), ``e_value``, and ``identity``: the share of columns
+    with the same residue in both, in the best domain's alignment, gaps included.
     """
     queries = by_id(queries, "find_relatives(): queries")
     targets = by_id(targets, "find_relatives(): targets")
     if targets.empty:
         raise ValueError("find_relatives(): there is no target to search among.")
     rows = []
-    searches = pyhmmer.hmmer.phmmer(
-        _digital(queries), _digital(targets), cpus=cpus or 0, E=e_value, incE=e_value
-    )
+    searches = pyhmmer.hmmer.phmmer(_digital(queries), _digital(targets), E=e_value, incE=e_value)
     for query, hits in zip(queries.index, searches, strict=True):
         for hit in hits.reported:
             target = targets.index[int(hit.name)]
@@ -62,7 +44,7 @@ def find_relatives(
                 same = hit.best_domain.alignment.identity_sequence  # a letter where both agree
                 identity = sum(map(str.isalpha, same)) / len(same)
                 rows.append((query, target, hit.score, hit.evalue, identity))
-    return pd.DataFrame(rows, columns=list(HITS)).astype(HITS)
+    return pd.DataFrame(rows, columns=list(_HITS)).astype(_HITS)
 
 
 def _digital(proteins: pd.Series) -> list:
@@ -93,11 +75,9 @@ def transfer(
 
     Returns
     -------
-    scores : array of shape (N, T), float32
-        The share among the relatives for which it is known. Where there are none, the frequency
-        of the term in `train`.
-    found : array of shape (N,), bool
-        Which proteins have a relative.
+    scores, found : arrays of shape (N, T), float32, and (N,), bool
+        The share among the relatives for which it is known, or, where there are none, the
+        frequency of the term in `train`; and which proteins have a relative.
     """
     split = hasattr(train, "targets")
     targets = checked_targets(train.targets if split else train)
@@ -131,9 +111,8 @@ def combine(relatives: np.ndarray, network: np.ndarray, found: np.ndarray) -> np
     relatives, network, found = (np.asarray(values) for values in (relatives, network, found))
     if relatives.shape != network.shape or found.shape != relatives.shape[:1]:
         raise ValueError(
-            "combine(): relatives and network must be two matrices of one shape (proteins, terms), "
-            f"and found one value per protein, but they have shapes {relatives.shape}, "
-            f"{network.shape} and {found.shape}."
+            "combine(): wanted are two matrices of one shape, and one value per protein, not "
+            f"{relatives.shape}, {network.shape} and {found.shape}."
         )
     joined = np.where(found[:, None], (relatives + network) / 2, network)
     return joined.astype(np.float32)

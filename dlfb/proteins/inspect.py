@@ -44,15 +44,17 @@ class MaskPredictor:
             raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
         index = operator.index(mask_index)
         if not 0 <= index < len(sequence):
-            there = f"one of {len(sequence)} has 0 to {len(sequence) - 1}"
-            fault = "outside the sequence: residues are counted from 0, so"
-            raise ValueError(f"mask_index {index} is {fault} {there}.")
+            raise ValueError(
+                f"mask_index {index} is outside the sequence: residues are counted from 0, so one "
+                f"of {len(sequence)} has 0 to {len(sequence) - 1}."
+            )
         return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
 
     def predict(self, sequence: str, mask_index: int) -> pd.Series:
-        """Return the probabilities of the 20 amino acids at a hidden place, the highest first.
+        """Return how probable the model finds each amino acid at a hidden place.
 
-        They add up to 1: the little that the model gives to its other 13 tokens is left out.
+        They are 20 probabilities indexed by one-letter code, the most probable first. They add up
+        to 1: the little that the model gives to its other 13 tokens is left out.
         """
         masked = self.mask_sequence(sequence, mask_index)
         inputs = self.tokenizer(masked, return_tensors="pt").to(self.model.device)

@@ -1,9 +1,4 @@
-"""Your own labels: a table to learn from, of a FASTA file and a file of labels.
-
-:func:`label_table` returns the same kind of table as :func:`dlfb.proteins.dataset.function_table`,
-so what follows is the same, too: ``split_proteins``, ``store_sequence_embeddings``,
-``build_dataset``, ``train`` and ``per_term_metrics``.
-"""
+"""Your own labels: a table to learn from, of a FASTA file and a file of labels."""
 
 import os
 from pathlib import Path
@@ -15,32 +10,16 @@ from dlfb.proteins.sequences import open_text, read_fasta
 _VALUES = {"1": 1.0, "0": 0.0, "": float("nan")}
 
 
-def label_table(
-    fasta: str | os.PathLike, tsv: str | os.PathLike, verbose: bool = True
-) -> pd.DataFrame:
-    """Build a table to learn from: a row for each protein, a column for each label.
+def label_table(fasta: str | os.PathLike, tsv: str | os.PathLike) -> pd.DataFrame:
+    """Build a table to learn from, as :func:`dlfb.proteins.dataset.function_table` does.
 
-    Parameters
-    ----------
-    fasta, tsv : path
-        Sequences, and their labels in a tab-separated file of one of two forms. *Pairs*: each line
-        has a protein and one of its labels, and a protein in the file has no other labels (0). A
-        header is allowed, and needed where labels are the numbers 0 and 1: ``protein<TAB>label``.
-        *Wide*: a header with the names of the labels, then a line for each protein with 1, 0, or
-        an empty cell for unknown.
-    verbose : bool
-        Print what the table holds, and what is dropped.
+    Labels are in a tab-separated file of one of two forms. *Pairs*: each line has a protein and one
+    of its labels, and a protein in the file has no other labels (0). A header is allowed, and
+    needed where labels are the numbers 0 and 1: ``protein<TAB>label``. *Wide*: a header with the
+    names of the labels, then a line for each protein with 1, 0, or an empty cell for unknown.
 
-    Returns
-    -------
-    DataFrame
-        EntryID, Sequence, Length, then a column for each label, float32: 1, 0, or NaN for unknown.
-        It is sorted by EntryID and label. Proteins that `tsv` lacks are unknown throughout.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If a file is not what it should be. The message names the line.
+    Columns are EntryID, Sequence, Length, and one for each label, float32: 1, 0, or NaN for
+    unknown; sorted by EntryID and label. Proteins that `tsv` lacks are unknown throughout.
     """
     name = Path(tsv).name
     proteins = pd.DataFrame(read_fasta(fasta), columns=["EntryID", "Sequence"])
@@ -58,8 +37,7 @@ def label_table(
     found = f"{name}: {labels.shape[1]:,} labels of {known.sum():,} proteins{lost}"
     if not known.any():
         raise ValueError(f"{found}. Use the same ids in both files.")
-    if verbose:
-        print(found)
+    print(found)
     proteins["Length"] = proteins["Sequence"].str.len()
     return proteins.join(labels[known].sort_index(axis=1), on="EntryID")
 

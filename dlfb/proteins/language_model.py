@@ -70,8 +70,7 @@ def load_language_model(
         gaps = [key for key in report["missing_keys"] if not any(d in key for d in _DISPENSABLE)]
         gaps += [key for key, *_ in report["mismatched_keys"]]
         if gaps:
-            such = f"such as {min(gaps)!r}{', for masked prediction' * ('lm_head' in min(gaps))}"
-            raise ValueError(f"it lacks {len(gaps)} weights of its config.json, {such}")
+            raise ValueError(f"it lacks {len(gaps)} weights of the model, such as {min(gaps)!r}")
     tokenizer.dlfb_checkpoint = model.dlfb_checkpoint = checkpoint_name(name)
     return tokenizer, model.eval()
 
@@ -122,8 +121,8 @@ def _folder(name: str, weights: bool = True, kinds: Iterable[str] = _KINDS) -> t
 def _hub_folder(name: str, weights: bool) -> Path:
     """Return the hub's copy on this disk; what is missing is fetched and its SHA-256 checked."""
     patterns = [*_SMALL, "*.safetensors"] if weights else _SMALL
-    fetch = partial(huggingface_hub.snapshot_download, name, revision=REVISIONS.get(name),
-                    allow_patterns=patterns)  # fmt: skip
+    asked = {"revision": REVISIONS.get(name), "allow_patterns": patterns}
+    fetch = partial(huggingface_hub.snapshot_download, name, **asked)
     try:  # without any request
         folder = Path(fetch(local_files_only=True))
         there = {path.name for path in folder.iterdir() if path.is_file()}
@@ -137,11 +136,9 @@ def _hub_folder(name: str, weights: bool) -> Path:
     with _from_hub(name), _quiet(bars=os.environ.get("DLFB_PROGRESS") != "0"):
         folder = Path(fetch())
     if weights and not any(folder.glob("*.safetensors")):
-        raise ValueError(
-            f"{name} has no weights as safetensors, and other files could carry code. If you trust "
-            f"it, convert it once: transformers.AutoModel.from_pretrained({name!r})"
-            ".save_pretrained('folder'), and its tokenizer. Then use 'folder' as the name."
-        )
+        fault = f"{name} has no weights as safetensors, and other files could carry code"
+        way_out = "save model and tokenizer with transformers' save_pretrained('folder')"
+        raise ValueError(f"{fault}. If you trust it, {way_out}, and use 'folder' as the name.")
     for link in folder.glob("*.safetensors"):
         blob = link.resolve()  # its name is the SHA-256 that was announced
         with blob.open("rb") as file:
@@ -163,11 +160,9 @@ def _from_hub(name: str) -> Iterator[None]:
         requests.head(constants.ENDPOINT, timeout=10)
         yield
     except Exception as error:  # its own kinds, those of its HTTP library, and ValueErrors
-        raise FileNotFoundError(
-            f"The language model {name!r} can't be downloaded from {constants.ENDPOINT} "
-            f"({_first_line(error)}). Connect to the network once, or set DLFB_CHECKPOINTS to a "
-            "folder that has it, or to 'pocket' for the small model in dlfb."
-        ) from error
+        fault = f"{name!r} can't be downloaded from {constants.ENDPOINT} ({_first_line(error)})"
+        way_out = "set DLFB_CHECKPOINTS to a folder that has it, or to 'pocket'"
+        raise FileNotFoundError(f"{fault}. Connect to the network, or {way_out}.") from error
 
 
 @contextmanager

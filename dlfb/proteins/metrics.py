@@ -2,21 +2,11 @@
 
 The chapter's five metrics for each row or column, equal to scikit-learn's, and the scores of the
 CAFA challenge. A target that is NaN is unknown: its cell does not count.
-
-References
-----------
-.. [1] Radivojac et al. Nature Methods 10, 221-227 (2013). (Fmax)
-.. [2] Clark & Radivojac. Bioinformatics 29, i53-i61 (2013). (Smin)
-.. [3] Jiang et al. Genome Biology 17, 184 (2016). (weighted Fmax)
 """
-
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
-
-from dlfb.utils.checks import check_count
 
 METRICS = ("accuracy", "recall", "precision", "auprc", "auroc")
 
@@ -79,34 +69,21 @@ def _scored(truth, known, scores, index: pd.Index, threshold: float, undefined) 
     return frame.fillna(0.0 if book else undefined)
 
 
-def summarize(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Average each metric over the rows where it is defined, and count these."""
-    values = metrics[[name for name in METRICS if name in metrics]]
-    return pd.DataFrame(
-        {"mean": values.mean(), "defined": values.notna().sum(), "undefined": values.isna().sum()}
-    ).rename_axis("metric")
+def bootstrap_interval(values) -> tuple[float, float]:
+    """Return the 95 % interval for the mean of values (N,), one per protein or term.
 
-
-def bootstrap_interval(values, repeats=1000, level=0.95, seed=42) -> tuple[float, float]:
-    """Return an interval for the mean of values (N,), one per protein or term; NaN is left out.
-
-    A percentile bootstrap: N values are drawn `repeats` times, with replacement, and the share
-    `level` of the means lies in the interval. (NaN, NaN) if there is no value.
+    NaN is left out. A percentile bootstrap: N values are drawn, with replacement, a thousand times,
+    always the same. (NaN, NaN) if there is no value.
     """
     values = np.asarray(values, float)
-    check_count(repeats, "repeats", "bootstrap_interval()")
-    if not 0 < level < 1 or values.ndim != 1:
-        raise ValueError(
-            "bootstrap_interval(): values must be one column and level between 0 and 1, but their "
-            f"shape is {values.shape} and level is {level}."
-        )
+    if values.ndim != 1:
+        raise ValueError(f"bootstrap_interval(): pass one column, not shape {values.shape}.")
     values = values[~np.isnan(values)]
     if not len(values):
         return np.nan, np.nan
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(values, len(values)).mean() for _ in range(repeats)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    rng = np.random.default_rng(42)
+    means = [rng.choice(values, len(values)).mean() for _ in range(1000)]
+    return tuple(np.quantile(means, [(1 - 0.95) / 2, (1 + 0.95) / 2]).tolist())
 
 
 def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
@@ -119,12 +96,12 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
     Parameters
     ----------
     targets, probs : array or DataFrame of shape (N, T)
-        Truth as 0, 1 or NaN (unknown), and scores in 0 to 1.
-    weights : array, Series or dict of T numbers, optional
-        Information accretion of each term, in bits [2]_; 1 for every term if not given.
-        A Series or dict is matched to the columns of a DataFrame by name.
+        As for :func:`per_protein_metrics`.
+    weights : array or Series of T numbers, optional
+        Information accretion of each term, in bits; 1 for every term if not given. A Series is
+        matched to the columns of a DataFrame by name.
     thresholds : array of shape (K,), optional
-        Ascending. CAFA's own, 0.01, 0.02 ... 0.99, if not given.
+        CAFA's own, 0.01, 0.02 ... 0.99, if not given.
 
     Returns
     -------
@@ -135,7 +112,6 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
         ``s``, the length of that pair as a vector.
     """
     truth, known, scores, _, columns = aligned(targets, probs)
-    weights = pd.Series(weights, dtype=float) if isinstance(weights, Mapping) else weights
     if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
         weights = weights.reindex(columns)
     weights = np.ones(len(columns)) if weights is None else np.asarray(weights, float)
@@ -169,19 +145,20 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
 
 
-def fmax(targets, probs, thresholds=None) -> float:
-    """Return the best F over all thresholds, from 0 to 1; higher is better [1]_."""
-    return float(cafa_curve(targets, probs, thresholds=thresholds)["f"].max())
+def fmax(targets, probs, weights=None) -> float:
+    """Return the best F over all thresholds, from 0 to 1 (Radivojac et al., Nature Methods 2013).
+
+    With `weights` it is the weighted Fmax (Jiang et al., Genome Biology 2016).
+    """
+    return float(cafa_curve(targets, probs, weights)["f"].max())
 
 
-def weighted_fmax(targets, probs, weights, thresholds=None) -> float:
-    """Return Fmax with each term counted by its information, from 0 to 1 [3]_."""
-    return float(cafa_curve(targets, probs, weights, thresholds)["f"].max())
+def smin(targets, probs, weights) -> float:
+    """Return the least semantic distance over all thresholds, in bits.
 
-
-def smin(targets, probs, weights, thresholds=None) -> float:
-    """Return the smallest semantic distance over all thresholds, in bits; lower is better [2]_."""
-    return float(cafa_curve(targets, probs, weights, thresholds)["s"].min())
+    Lower is better (Clark & Radivojac, Bioinformatics 2013).
+    """
+    return float(cafa_curve(targets, probs, weights)["s"].min())
 
 
 def aligned(targets, probs) -> tuple:
@@ -189,8 +166,8 @@ def aligned(targets, probs) -> tuple:
     frames = [x for x in (targets, probs) if isinstance(x, pd.DataFrame)]
     if len(frames) == 2 and not all(map(pd.Index.equals, frames[0].axes, frames[1].axes)):
         raise ValueError(
-            "The rows or columns of targets and probs have different names or another order. Bring "
-            "one into the order of the other, as with probs.reindex_like(targets)."
+            "The rows or columns of targets and probs have different names or another order; "
+            "probs.reindex_like(targets) has those of the targets."
         )
     if np.ndim(targets) != 2 or np.shape(targets) != np.shape(probs):
         raise ValueError(

@@ -1,9 +1,6 @@
 """Proteins whose vectors are near each other (notebook 09).
 
-References
-----------
-.. [1] Littmann et al. Scientific Reports 11, 1160 (2021). (goPredSim: functions passed on from
-   the nearest proteins in the space of a language model)
+Functions are passed on among them as in goPredSim (Littmann et al., Scientific Reports 2021).
 """
 
 import numpy as np
@@ -13,39 +10,23 @@ from sklearn.neighbors import NearestNeighbors
 from dlfb.utils.checks import check_count, unique_ids
 
 
-def nearest_neighbours(queries, targets, k: int = 15, metric: str = "cosine") -> pd.DataFrame:
-    """Find each query's `k` nearest targets in the space of their vectors [1]_.
+def nearest_neighbours(queries, targets, k: int = 15) -> pd.DataFrame:
+    """Find each query's `k` nearest targets by the angle between their vectors.
 
-    Parameters
-    ----------
-    queries, targets : Split or DataFrame of shapes (N, D) and (M, D)
-        Vectors of proteins; a DataFrame has their ids as index. A target with the query's own id
-        is left out. Standardise the vectors if all dimensions are to count alike.
-    k : int
-        How many, if there are so many targets.
-    metric : {"cosine", "euclidean"}
-        The angle between two vectors, or the distance of their ends.
+    `queries` and `targets` are Splits, or DataFrames (N, D) and (M, D) with the proteins' ids as
+    index. A target with the query's own id is left out. Standardise the vectors if all dimensions
+    are to count alike.
 
-    Returns
-    -------
-    DataFrame
-        A row for each pair, the nearest first: ``query``, ``target``, ``distance``, and
-        ``similarity`` from 0 to 1, a weight for :func:`dlfb.proteins.homology.transfer`: the
-        cosine, 0 where it is negative; or 1 / (1 + distance).
+    Returns a row for each pair, the nearest first: ``query``, ``target``, and ``similarity``, a
+    weight for :func:`dlfb.proteins.homology.transfer`: the cosine, or 0 where it is negative.
     """
     check_count(k, "k", "nearest_neighbours()")
-    if metric not in ("cosine", "euclidean"):
-        raise ValueError(
-            f"nearest_neighbours(): metric={metric!r}; choose 'cosine' or 'euclidean'."
-        )
     (ids, vectors), (target_ids, others) = map(_ids_and_vectors, (queries, targets))
-    space = NearestNeighbors(metric=metric, algorithm="brute").fit(others)
+    space = NearestNeighbors(metric="cosine", algorithm="brute").fit(others)
     # One more than wanted, as the query itself may be among them.
     distances, places = space.kneighbors(vectors, n_neighbors=min(k + 1, len(others)))
     pairs = {"query": np.repeat(ids, places.shape[1]), "target": target_ids[places.ravel()]}
-    found = pd.DataFrame(pairs | {"distance": distances.ravel()})
-    near = found["distance"]
-    found["similarity"] = (1 - near).clip(lower=0) if metric == "cosine" else 1 / (1 + near)
+    found = pd.DataFrame(pairs | {"similarity": (1 - distances.ravel()).clip(min=0)})
     others_only = found[found["query"] != found["target"]]
     return others_only.groupby("query", sort=False).head(k).reset_index(drop=True)
 

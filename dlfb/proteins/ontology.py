@@ -17,7 +17,6 @@ from dlfb.utils.checks import check_table
 from dlfb.utils.context import assets
 
 ASPECTS = {"BPO": "biological_process", "MFO": "molecular_function", "CCO": "cellular_component"}
-RELATIONS = ("is_a", "part_of")
 
 
 def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
@@ -36,10 +35,7 @@ def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
 
 
 def dataset_file(name: str) -> Path:
-    """Return the path of ``train_terms.tsv.zip``, or of another of the chapter's files.
-
-    In a folder that ``DLFB_ASSETS`` names, it may be CAFA6's ``Train/train_terms.tsv`` instead.
-    """
+    """Return the path of a data file; it may also be in CAFA6's ``Train/``, without ``.zip``."""
     asked = Path(assets(f"proteins/datasets/{name}"))
     own = Path(os.environ.get("DLFB_ASSETS", "")).expanduser()
     for place in (asked, own.absolute() / "Train" / name.removesuffix(".zip")):
@@ -57,9 +53,8 @@ def _parse(path: Path, mtime_ns: int, size: int) -> nx.MultiDiGraph:
         with open_text(path) as text:
             graph = obonet.read_obo(text, ignore_obsolete=False)
     except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged, or not an ontology in OBO format ({error!r}). Get it again."
-        ) from error
+        fault = f"{path} is damaged, or not an ontology in OBO format"
+        raise ValueError(f"{fault} ({error!r}). Get it again.") from error
     aspects = {namespace: aspect for aspect, namespace in ASPECTS.items()}
     obsolete, alt_ids = {}, {}
     for term, node in graph.nodes(data=True):
@@ -89,7 +84,7 @@ def _hierarchy(graph: nx.MultiDiGraph, name: str) -> nx.DiGraph:
     aspect, hierarchy = graph.nodes(data="aspect"), nx.DiGraph()
     hierarchy.add_nodes_from(graph)
     for child, parent, relation in graph.edges(keys=True):
-        if relation in RELATIONS and aspect[child] == aspect[parent]:
+        if relation in ("is_a", "part_of") and aspect[child] == aspect[parent]:
             hierarchy.add_edge(child, parent)
     while not nx.is_directed_acyclic_graph(hierarchy):
         circle = nx.find_cycle(hierarchy)
@@ -117,10 +112,7 @@ def outdated(terms: pd.Series, graph: nx.MultiDiGraph) -> list[str]:
 
 
 def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
-    """Return all ancestors of a term over is_a and part_of within its aspect, without itself.
-
-    The old id of a merged term counts as its id now. ValueError for an obsolete or unknown one.
-    """
+    """Return all ancestors of a term, without itself; an old id counts as that of the term now."""
     current = graph.graph["alt_ids"].get(term, term)
     if current not in graph:
         kind = "obsolete" if term in graph.graph["obsolete"] else "unknown"
@@ -128,9 +120,7 @@ def ancestors(graph: nx.MultiDiGraph, term: str) -> set[str]:
     return nx.descendants(graph.graph["hierarchy"], current)
 
 
-def propagate(
-    terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None, verbose: bool = True
-) -> pd.DataFrame:
+def propagate(terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None) -> pd.DataFrame:
     """Add to each protein's terms (columns EntryID and term) all their ancestors.
 
     Returns columns EntryID, term, aspect: each pair once, sorted. A line says how many rows have
@@ -139,7 +129,7 @@ def propagate(
     check_table(terms, ["EntryID", "term"], "propagate()")
     graph = read_ontology() if graph is None else graph
     given = terms[["EntryID", "term"]].astype("str").rename(columns={"term": "given"})
-    if verbose and (rows := outdated(given["given"], graph)):
+    if rows := outdated(given["given"], graph):
         fate = "Ids of merged terms are replaced, the other rows dropped."
         print(f"GO {graph.graph['data-version']}, outdated ids: {'; '.join(rows)}. {fate}")
     lines = []

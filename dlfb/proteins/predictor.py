@@ -1,8 +1,7 @@
 """The predictor of page 9, trained once and kept: a network, and transfer from relatives.
 
-It learns from the training split of :func:`dlfb.proteins.dataset.function_table`. The validation
-split says what its scores are worth, and the test split how good it is, so that the stated quality
-is that of the predictor in use.
+It learns from the training split alone. The validation split says what its scores are worth, and
+the test split how good it is, so that the stated quality is that of the predictor in use.
 """
 
 from dataclasses import dataclass, field, replace
@@ -36,7 +35,7 @@ QUERIES = 50  # searched between two steps of the progress bar
 
 @dataclass(frozen=True)
 class Predictor:
-    """Scores the functions of proteins by their vectors and by their relatives."""
+    """It scores the functions of proteins by their vectors and by their relatives."""
 
     train: pd.DataFrame  # what it learned from: EntryID, Sequence, and a 0/1 column for each term
     vectors: np.ndarray  # of these proteins, standardised, (M, D)
@@ -74,13 +73,10 @@ class Predictor:
         return relatives, follow_hierarchy(network, self.targets.columns, read_ontology()), found
 
     def probabilities(self, relatives, network, found) -> np.ndarray:
-        """Combine what :meth:`scores` returned, as probabilities (N, T).
-
-        What a score is worth depends on whether it rests on relatives, so proteins with and
-        without them are calibrated apart.
-        """
+        """Combine what :meth:`scores` returned, as probabilities (N, T)."""
         valid, found = self.held_back["valid"], np.asarray(found)
         before, after = combine(*valid["scores"]), combine(relatives, network, found)
+        # What a score is worth depends on whether it rests on relatives.
         for kind in np.unique(found):
             like = valid["scores"][2] == kind
             like = like if like.any() else slice(None)
@@ -91,8 +87,7 @@ class Predictor:
     def quality(self) -> dict[str, float]:
         """Say how good the predictor is on the proteins of the test split.
 
-        Returns their number (``proteins``), ``fmax``, ``calibration_error``, and ``precision``: the
-        share that is recorded of the functions with a probability of at least .5.
+        ``precision`` is the recorded share of the functions with a probability of .5 or more.
         """
         test = self.held_back["test"]
         truth, chances = test["targets"], self.probabilities(*test["scores"])

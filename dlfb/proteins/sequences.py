@@ -90,10 +90,8 @@ def listed(sequences: Iterable[str], who: str) -> list[str]:
     labelled |= any(hasattr(sequences, name) for name in ("translate", "columns", "get_indexer"))
     labelled |= hasattr(sequences, "iloc") and "Sequence" in sequences.index  # a row
     if labelled or not hasattr(sequences, "__iter__"):
-        raise ValueError(
-            f"{who}(): this is a {type(sequences).__name__}. Pass a list of sequences, even of "
-            "one, or one column of a table, such as table['Sequence']."
-        )
+        way_out = "Pass a list of sequences, even of one, or one column, such as table['Sequence']"
+        raise ValueError(f"{who}(): this is a {type(sequences).__name__}. {way_out}.")
     return list(sequences)
 
 
@@ -159,10 +157,8 @@ def open_text(path: str | os.PathLike) -> Iterator[io.TextIOBase]:
                     raise ValueError(f"{path.name}: this is not UTF-8 text. Save it as such.")
                 yield io.TextIOWrapper(data, encoding="utf-8-sig", errors="replace")
         except (EOFError, OSError, RuntimeError, zlib.error, LZMAError, BadZipFile) as error:
-            raise ValueError(
-                f"{path}: the file is damaged or cut off, or its compression is not supported "
-                f"({error or 'it ends early'}). Download or copy it again."
-            ) from error
+            fault = f"the file is damaged or cut off ({error or 'it ends early'})"
+            raise ValueError(f"{path}: {fault}. Download or copy it again.") from error
 
 
 def _unpacked(raw: io.BufferedReader, name: str) -> io.BufferedReader:

@@ -1,6 +1,6 @@
 """Train, valid and test: dividing the proteins, and handing them out in batches (notebook 06)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -18,18 +18,15 @@ SPLITS = ("train", "valid", "test")
 
 
 def split_proteins(
-    table: pd.DataFrame,
-    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
-    seed: int = 42,
-    groups: Mapping[str, object] | pd.Series | None = None,
+    table: pd.DataFrame, fractions: Sequence = (0.6, 0.2, 0.2), seed: int = 42, groups=None
 ) -> dict[str, pd.DataFrame]:
     """Divide proteins at random into those to learn from, to choose by, and to judge by.
 
     `table` has the columns EntryID (each id once) and Sequence; the splits are its rows, sorted by
-    EntryID. Proteins of one sequence stay together, and so do those of one group if `groups` has a
-    value for each EntryID, such as its cluster. Sizes are as near to `fractions` (of ``"train"``,
-    ``"valid"`` and ``"test"``) as that allows. The same ids, sequences and seed give the same
-    splits in every process, whatever the order of the rows.
+    EntryID. Proteins of one sequence stay together, and so do those of one group if `groups`, a
+    dictionary or column, has a value for each EntryID, such as its cluster. Sizes are as near to
+    `fractions` (of ``"train"``, ``"valid"`` and ``"test"``) as that allows. The same ids, sequences
+    and seed give the same splits in every process, whatever the order of the rows.
     """
     shares = np.asarray(fractions, dtype=float)
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
@@ -84,7 +81,6 @@ class Split:
     terms: np.ndarray
 
     def __len__(self) -> int:
-        """Return the number of proteins."""
         return len(self.ids)
 
     def batch(self, size: int) -> SimpleNamespace:
@@ -100,14 +96,12 @@ class Split:
 
 
 def build_dataset(
-    store_file_prefix: str | None = None,
-    model_checkpoint: str = "facebook/esm2_t30_150M_UR50D",
+    store_file_prefix: str | None = None, model_checkpoint: str = "facebook/esm2_t30_150M_UR50D"
 ) -> dict[str, Split]:
     """Join each split's targets with the embeddings that page 6 stored.
 
-    `store_file_prefix` is that of :func:`store_sequence_embeddings` without the split's name
-    (``_train``, ``_valid``, ``_test``), by default ``assets("proteins/datasets/protein_dataset")``.
-    Targets are all columns but EntryID, Sequence, Length and the embeddings.
+    `store_file_prefix` is that of :func:`store_sequence_embeddings` without the split's name, such
+    as ``_train``. Targets are all columns but EntryID, Sequence, Length and the embeddings.
     """
     splits = {}
     for name in SPLITS:

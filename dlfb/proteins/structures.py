@@ -59,7 +59,7 @@ def fetch_protein_structure(pdb_id: str) -> str:
     is_model = "\nEXPDTA    THEORETICAL MODEL" in text
     if edition() == "full" and (is_model or not text):
         key = {"function": "fetch_protein_structure()"}
-        return kept(cache_dir() / "structures" / pdb_id, key, partial(_downloaded, pdb_id))
+        return kept(cache_dir() / "structures" / pdb_id, key, lambda: _downloaded(pdb_id))
     if not text:
         fault = f"There is no structure {pdb_id} here, only {', '.join(available_structures())}"
         way_out = "After dlfb.use_edition('full'), any other is downloaded"
@@ -169,7 +169,7 @@ def plot_structure(structure: str, color: str = "spectrum") -> Figure:
 
 
 def coloring(structure: str, color: str) -> tuple[dict, dict[str, str]]:
-    """Return one of `COLORINGS` as 3Dmol's colorscheme, and what its colours mean, by name."""
+    """Return one of `COLORINGS` as 3Dmol's colorscheme, and its colours by what they mean."""
     if color not in COLORINGS:
         raise ValueError(f"There is no color {color!r}; choose {', '.join(COLORINGS)}.")
     residues = _residues(structure)

@@ -2,11 +2,6 @@
 
 Rows are proteins, columns are terms, scores lie between 0 and 1. Choose on the validation set,
 judge on the test set. A target that is NaN is unknown and left out.
-
-References
-----------
-.. [1] Zadrozny & Elkan. KDD 2002, 694-699. (isotonic calibration)
-.. [2] Clark & Radivojac. Bioinformatics 29, i53-i61 (2013). (information accretion)
 """
 
 from collections.abc import Callable, Sequence
@@ -18,15 +13,15 @@ from sklearn.isotonic import IsotonicRegression
 
 from dlfb.proteins.metrics import aligned
 from dlfb.proteins.ontology import ancestors
-from dlfb.utils.checks import check_count, check_table
+from dlfb.utils.checks import check_table
 
 
 def best_thresholds(targets, probs, per_term: bool = False, least: int = 1):
     """Choose the thresholds that maximise F1, the harmonic mean of precision and recall.
 
     Returns one threshold for all cells (N, T). With `per_term`, an array (T,), each the best for
-    its column; a term of fewer than `least` proteins gets the one for all. A term is predicted
-    where its score is at least the threshold, which is halfway between two scores.
+    its column; a term of fewer than `least` proteins gets the one for all. A threshold is halfway
+    between two scores.
     """
     truth, known, scores, *_ = aligned(targets, probs)
     if not truth.any():
@@ -40,10 +35,10 @@ def best_thresholds(targets, probs, per_term: bool = False, least: int = 1):
 
 
 def calibrate(targets, probs) -> Callable[[np.ndarray], np.ndarray]:
-    """Learn probabilities from scores, as one rising step function for all terms [1]_.
+    """Learn probabilities from scores, as one rising step function for all terms.
 
     Returns a function from scores of any shape to the share of cells with about that score that
-    are true in `targets` (N, T). It never reverses the order of two scores.
+    are true in `targets` (N, T): isotonic calibration (Zadrozny & Elkan, KDD 2002).
     """
     truth, known, scores, *_ = aligned(targets, probs)
     curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
@@ -51,28 +46,27 @@ def calibrate(targets, probs) -> Callable[[np.ndarray], np.ndarray]:
     return lambda values: curve.predict(np.ravel(values)).reshape(np.shape(values))
 
 
-def reliability(targets, probs, bins: int = 10) -> pd.DataFrame:
+def reliability(targets, probs) -> pd.DataFrame:
     """Compare scores with the share that is true, for cells of about the same score.
 
-    Returns a row for each of `bins` equal intervals of the score, unless it is empty:
-    ``predicted``, the mean score; ``observed``, the share that is true; ``cells``, their number.
+    Returns a row for each tenth of the range of scores, unless it is empty: ``predicted``, the mean
+    score; ``observed``, the share that is true; ``cells``, their number.
     """
-    check_count(bins, "bins", "reliability()")
     truth, known, scores, *_ = aligned(targets, probs)
     truth, scores = truth[known], scores[known]
     if not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("reliability(): scores must lie between 0 and 1, as probabilities do.")
-    place = np.minimum((scores * bins).astype(int), bins - 1)
-    sums = [np.bincount(place, values, bins) for values in (scores, truth, np.ones(len(place)))]
+    tenth = np.minimum((scores * 10).astype(int), 9)
+    sums = [np.bincount(tenth, values, 10) for values in (scores, truth, np.ones(len(tenth)))]
     table = pd.DataFrame(np.transpose(sums), columns=["predicted", "observed", "cells"])
-    table = table.set_axis(pd.Index(np.arange(bins) / bins, name="from")).query("cells > 0")
+    table = table.set_axis(pd.Index(np.arange(10) / 10, name="from")).query("cells > 0")
     means = table[["predicted", "observed"]].div(table["cells"], axis=0)
     return means.assign(cells=table["cells"].astype(int))
 
 
-def calibration_error(targets, probs, bins: int = 10) -> float:
-    """Return the mean gap in :func:`reliability`'s bins, weighted by cells; lower is better."""
-    table = reliability(targets, probs, bins)
+def calibration_error(targets, probs) -> float:
+    """Return the mean gap in :func:`reliability`'s rows, weighted by cells; lower is better."""
+    table = reliability(targets, probs)
     return float(np.average(abs(table["predicted"] - table["observed"]), weights=table["cells"]))
 
 
@@ -80,7 +74,6 @@ def follow_hierarchy(probs, terms: Sequence[str], graph: nx.MultiDiGraph) -> np.
     """Raise each term's score to the highest among its descendants: the true-path rule.
 
     `probs` (N, T) are scores of the GO ids `terms`, which need not be connected directly.
-    ValueError if `graph` lacks one of them.
     """
     probs = np.asarray(probs)
     raised, alt_ids = probs.copy(), graph.graph["alt_ids"]
@@ -92,11 +85,11 @@ def follow_hierarchy(probs, terms: Sequence[str], graph: nx.MultiDiGraph) -> np.
 
 
 def information_accretion(terms: pd.DataFrame, graph: nx.MultiDiGraph) -> pd.Series:
-    """Return the information in each live term, in bits, from propagated annotation [2]_.
+    """Return the information in each live term, in bits, from propagated annotation.
 
-    It is -log2 of the share of the proteins with all parents of the term that have the term too.
-    `terms` has columns EntryID and term. A term that no protein has gets 0, as in CAFA's files.
-    ValueError if a protein has a term without all its parents.
+    It is -log2 of the share of the proteins with all parents of the term that have the term too
+    (Clark & Radivojac, Bioinformatics 2013). `terms` has columns EntryID and term. A term that no
+    protein has gets 0, as in CAFA's files.
     """
     check_table(terms, ["EntryID", "term"], "information_accretion()")
     having = {term: frozenset(ids) for term, ids in terms.groupby("term")["EntryID"]}

@@ -69,7 +69,7 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
 
     Returns ``loss``, the mean over known cells; the five metrics, means over the proteins for
     which they are defined; and ``coverage``, the share of proteins with a predicted term.
-    ValueError if the batch does not fit the network, FloatingPointError if training diverged.
+    FloatingPointError if training diverged.
     """
     batch = _checked(state, batch["embedding"], batch["target"], "eval_step()")
     logits = _logits(state, batch)
@@ -96,10 +96,11 @@ def train(
 ) -> tuple[TrainState, dict[str, list[dict]]]:
     """Train the network, and evaluate it at intervals and after the last step.
 
+    Returns the trained state, and the history: ``"train"`` has ``step`` and ``loss``, ``"valid"``
+    also the metrics of :func:`eval_step`, both of the same weights, over all proteins.
+
     Parameters
     ----------
-    state : TrainState
-        Where to start, from ``Model.create_train_state``.
     dataset_splits : dict
         ``"train"`` and ``"valid"``, each with ``.embeddings`` (N, D) and ``.targets`` (N, T): 0,
         1, or NaN for unknown. A ``"test"`` split is not looked at.
@@ -113,12 +114,6 @@ def train(
         after the last step.
     callback : function, optional
         Called as ``callback(split, metrics)`` with each entry of the history.
-
-    Returns
-    -------
-    TrainState, dict of lists of dicts
-        The trained network, and the history: ``"train"`` has ``step`` and ``loss``, ``"valid"``
-        also the metrics of :func:`eval_step`, both of the same weights, over all proteins.
     """
     check_count(batch_size, "batch_size", "train()")
     check_count(num_steps, "num_steps", "train()")

@@ -1,4 +1,4 @@
-"""Checks of what a caller passes, each with a sentence that says what is wrong and where."""
+"""Checks of what a caller passes. The ValueError that each raises begins with `who`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,7 @@ import pandas as pd
 def check_table(
     table: pd.DataFrame, columns: Sequence[str], who: str, unique: str | None = None
 ) -> None:
-    """Raise a ValueError, which begins with `who`, unless a table has these columns, filled in.
-
-    Values of a column are of one type, and in the column `unique` all different.
-    """
+    """Check that a table has these columns, each filled with one type, `unique` without repeats."""
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"{who}: pass a table (DataFrame), not a {type(table).__name__}.")
     for column in columns:
@@ -37,17 +34,15 @@ def check_table(
 def by_id(values: Mapping | pd.Series, who: str) -> pd.Series:
     """Return a dictionary from ids, or a column with ids as its index, as such a column."""
     if not isinstance(values, Mapping | pd.Series):
-        raise ValueError(
-            f"{who}: this is a {type(values).__name__}. Pass a dictionary from id to value, or a "
-            'column with ids as its index, such as table.set_index("EntryID")["Sequence"].'
-        )
+        way_out = "Pass a dictionary from id to value, or a column with ids as its index"
+        raise ValueError(f"{who}: this is a {type(values).__name__}. {way_out}.")
     column = values if isinstance(values, pd.Series) else pd.Series(dict(values), dtype=object)
     unique_ids(column.index, who)
     return column
 
 
 def unique_ids(ids, who: str) -> pd.Index:
-    """Return ids as an index; ValueError if one occurs twice."""
+    """Return ids as an index, none of which occurs twice."""
     ids = pd.Index(ids)
     if not ids.is_unique:
         raise ValueError(f"{who}: the id {ids[ids.duplicated()][0]!r} occurs twice.")
@@ -55,6 +50,6 @@ def unique_ids(ids, who: str) -> pd.Index:
 
 
 def check_count(value, name: str, who: str) -> None:
-    """Raise a ValueError unless `value` is a whole number, 1 or more."""
+    """Check that `value` is a whole number, 1 or more."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{who}: {name} must be a whole number, 1 or more, not {value!r}.")

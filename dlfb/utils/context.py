@@ -25,17 +25,17 @@ _PACKAGE_ONLY = ("clusters.tsv.zip", "electronic_terms.tsv.zip", "train_terms_di
 
 def use_edition(name: str) -> None:
     """Choose ``"pocket"`` or ``"full"`` for this process and those it starts."""
-    os.environ["DLFB_EDITION"] = _known(name, "use_edition()")
+    os.environ["DLFB_EDITION"] = _known(name)
 
 
 def edition() -> str:
     """Return the name of the edition in use, ``"pocket"`` or ``"full"``."""
-    return _known(os.environ.get("DLFB_EDITION") or "pocket", "DLFB_EDITION")
+    return _known(os.environ.get("DLFB_EDITION") or "pocket")
 
 
-def _known(name: str, where: str) -> str:
+def _known(name: str) -> str:
     if name not in ("pocket", "full"):
-        raise ValueError(f"{where}: there is no edition {name!r}; choose 'pocket' or 'full'.")
+        raise ValueError(f"There is no edition {name!r}; DLFB_EDITION is 'pocket' or 'full'.")
     return name
 
 
@@ -54,10 +54,8 @@ def expanded(path: str | os.PathLike | None) -> Path:
     try:
         return Path(path or platformdirs.user_cache_dir("dlfb", False)).expanduser()
     except RuntimeError as error:
-        raise FileNotFoundError(
-            f"There is no home folder for {str(path or '~')!r}. Write paths without '~'. "
-            "Set DLFB_CACHE to a folder you can write to, where dlfb keeps its results."
-        ) from error
+        fault = f"There is no home folder for {str(path or '~')!r}. Write paths without '~'"
+        raise FileNotFoundError(f"{fault}. Set DLFB_CACHE to a folder for results.") from error
 
 
 def assets(subpath: str | os.PathLike) -> str:
@@ -123,10 +121,8 @@ def checkpoint(name: str) -> str:
     if source == "pocket":
         fault = f"{name!r} is not an ESM2 model, nor a folder that holds a checkpoint"
         raise ValueError(f"{fault}. The pocket edition has {POCKET_MODEL} alone, also for ESM2.")
-    raise FileNotFoundError(
-        f"There is no checkpoint {name!r} under DLFB_CHECKPOINTS={source!r}: no {folder} with "
-        "a config.json. Put it there, or set DLFB_CHECKPOINTS to 'pocket' or 'hub'."
-    )
+    fault = f"There is no checkpoint {name!r}: DLFB_CHECKPOINTS has no {folder} with a config.json"
+    raise FileNotFoundError(f"{fault}. Put it there, or set DLFB_CHECKPOINTS to 'pocket' or 'hub'.")
 
 
 def checkpoint_name(name: str) -> str:

@@ -25,16 +25,13 @@ _WIDTH = 6.0
 
 
 def plot_history(
-    history: Mapping[str, Sequence[dict]],
-    names: Sequence[str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    best: str | None = None,
+    history: Mapping[str, Sequence[dict]], names=None, labels=None, best: str | None = None
 ) -> Figure:
     """Draw the loss and other metrics over the training steps, one panel each.
 
     `history` has the evaluations of each split: dicts of ``step``, ``loss`` and metrics. `names`
-    are those to draw (by default all), `labels` the titles of their panels. A line marks the step
-    where the metric `best` of ``"valid"`` is highest.
+    lists those to draw (by default all), the dictionary `labels` has titles of panels. A line marks
+    the step where the metric `best` of ``"valid"`` is highest.
     """
     frames = [pd.DataFrame(entries).assign(split=split) for split, entries in history.items()]
     table = pd.concat(frames, ignore_index=True)
@@ -68,25 +65,18 @@ def plot_history(
 
 
 def plot_heat_maps(
-    targets,
-    probs,
-    titles: tuple[str, str] = ("true", "predicted"),
-    xlabel: str = "columns",
-    ylabel: str = "rows",
-    label: str = "score",
-    max_rows: int = 150,
-    max_columns: int = 60,
+    targets, probs, titles=("true", "predicted"), xlabel="columns", ylabel="rows", label="score"
 ) -> Figure:
     """Draw the true and the predicted matrix side by side, in one order and one colour scale.
 
-    `targets` (N, T) has 0 and 1, `probs` (N, T) scores from 0 to 1. Drawn are the `max_columns`
-    most frequent columns, and `max_rows` evenly spaced rows, sorted by these columns.
+    `targets` (N, T) has 0 and 1, `probs` (N, T) scores from 0 to 1. Drawn are the 60 most frequent
+    columns, and 150 evenly spaced rows, sorted by these columns.
     """
     targets, probs = np.asarray(targets), np.asarray(probs)
-    columns = np.argsort(-targets.sum(axis=0), kind="stable")[:max_columns]
+    columns = np.argsort(-targets.sum(axis=0), kind="stable")[:60]
     rows = np.lexsort(1 - targets[:, columns[::-1]].T)
-    if len(rows) > max_rows:
-        rows = rows[np.linspace(0, len(rows) - 1, max_rows).round().astype(int)]
+    if len(rows) > 150:
+        rows = rows[np.linspace(0, len(rows) - 1, 150).round().astype(int)]
     figure, axes = plt.subplots(1, 2, figsize=(_WIDTH, 5.2), layout="constrained", sharey=True)
     for ax, matrix, title in zip(axes, (targets, probs), titles, strict=True):
         sns.heatmap(

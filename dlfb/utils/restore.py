@@ -6,7 +6,6 @@ depend on what is kept. A computation because of a difference prints one line, w
 
 import functools
 import inspect
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from dlfb.utils import store
 from dlfb.utils.fingerprint import fingerprint
 
 
-def restorable(function: Callable | None = None, *, version: Any = None) -> Callable:
+def restorable(function: Callable, *, version: Any = None) -> Callable:
     """Give a function the keyword arguments ``store_path`` and ``force``.
 
     Used as ``restorable(train)(..., store_path=path)`` or as a decorator. The result is kept in
@@ -30,8 +29,6 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
     classes that it uses. What else it reads (files, global values, other modules) is not seen:
     pass it as an argument, or give a `version`, which then counts in place of the source.
     """
-    if function is None:
-        return functools.partial(restorable, version=version)
     signature = inspect.signature(function)
     written = inspect.unwrap(getattr(function, "func", function))  # of a partial
     name = getattr(written, "__qualname__", type(function).__name__)
@@ -59,12 +56,7 @@ def restorable(function: Callable | None = None, *, version: Any = None) -> Call
 
 
 def kept(
-    path: str | os.PathLike,
-    key: dict[str, str],
-    compute: Callable[[], Any],
-    like: Any = None,
-    force: bool = False,
-    must: bool = False,
+    path, key: dict[str, str], compute: Callable[[], Any], like=None, force=False, must=False
 ) -> Any:
     """Return what is kept at `path` under `key`, or else compute and keep it.
 

@@ -49,18 +49,9 @@ def expected(data):
     }
 
 
-def test_the_stand_in_holds_what_the_pages_need(expected):
-    assert expected["extracellular"] >= 20 and expected["membrane"] >= 20
-    assert expected["functions"] >= 20 and expected["table"] >= 500
-
-
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_page_raises_nothing_and_warns_of_nothing(pages, number):
+def test_a_page_runs_without_a_warning_and_without_the_pocket_edition(pages, number):
     assert guards.execution_problems(pages.notebooks[number]) == []
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_no_page_is_answered_by_the_pocket_edition(pages, number):
     assert POCKET_MODEL not in pages.text(number)
 
 

@@ -60,9 +60,7 @@ def read_data() -> dict[str, pd.DataFrame | str]:
     folder = SHIPPED / "datasets"
     terms, taxonomy = (pd.read_csv(folder / name, sep="\t", dtype=str) for name in TABLES)
     chosen = set(taxonomy["EntryID"].sort_values()[::2])
-    fasta = (folder / "train_sequences.fasta").read_text()
-    records = [record.split("\n", 1) for record in fasta.split(">")[1:]]
-    records = [(header.split()[0], letters.replace("\n", "")) for header, letters in records]
+    records = re.findall(r">(\S+)\n(\w+)", (folder / "train_sequences.fasta").read_text())
     sequences = pd.DataFrame(records, columns=["EntryID", "Sequence"])
     frames = {"terms": terms, "taxonomy": taxonomy, "sequences": sequences}
     frames = {name: t[t["EntryID"].isin(chosen)].reset_index(drop=True)

@@ -7,7 +7,6 @@ test_guards.py shows each rule failing on a page that breaks it.
 import json
 import re
 from itertools import zip_longest
-from pathlib import Path
 
 from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
@@ -17,7 +16,6 @@ from tools.colab_cell import METADATA
 from tools.halves import CAPTION, FOLDS, cells_of
 
 OBJECTIVES, LAST = "What you will be able to do", ["Check yourself", "Key points", "Next"]
-LIMIT_BYTES = 2_000_000
 COLUMNS = 76
 NO_WORDS = re.compile(r"""!\[\s*\]\([^)]*\)|<img\b(?![^>]*\balt=["'][^"'])[^>]*>""")
 MACHINE_PATH = re.compile(
@@ -69,7 +67,7 @@ def stability_problems(notebook) -> list[str]:
     for number, cell in code_cells(notebook):
         if any("widget" in kind for kind, _ in data_of(cell)):
             problems.append(f"cell {number} stores a widget: set DLFB_PROGRESS=0")
-        if ADDRESS.search(text_outputs(cell)):
+        if ADDRESS.search(json.dumps(cell.outputs)):
             problems.append(f"cell {number} shows an address in memory: end it with plt.show()")
     return problems
 
@@ -164,37 +162,6 @@ def markdown_pictures(source: str) -> list[str]:
     return [f"the picture {found} has no alternative text" for found in NO_WORDS.findall(source)]
 
 
-def link_problems(sources: list[str], folder: Path) -> list[str]:
-    """Links inside the repository lead to files that are there; pages are named as .ipynb."""
-    problems = []
-    for source in sources:
-        prose = re.sub(r"`[^`\n]*`", "", FENCE.sub(_directive_body, source))
-        for target in re.findall(r"\]\(\s*<?([^)>\s]+)", prose):
-            if re.match(r"[a-z]+:|#|%", target):
-                continue
-            path = (folder / target.split("#")[0]).resolve()
-            if not path.exists():
-                problems.append(f"the link to {target} leads nowhere")
-            elif path.suffix == ".md" and path.with_suffix(".ipynb").exists():
-                problems.append(f"the link to {target} should lead to the .ipynb half")
-    return problems
-
-
-def _directive_body(fence: re.Match) -> str:
-    """Keep what a directive holds, which is prose; drop what a code block holds."""
-    return fence.group(0) if re.match(r"[`~]{3,}\{(?!code)", fence.group(0)) else ""
-
-
-def word_problems(notebook) -> list[str]:
-    """No page names a folder of the machine that made it, nor a registry."""
-    return _found(notebook, {"a path of a machine": MACHINE_PATH, "a registry": REGISTRY})
-
-
-def invention_problems(notebook) -> list[str]:
-    """Every protein is a real one, so no page speaks of others."""
-    return _found(notebook, {"something that is not real": INVENTED})
-
-
 def viewer_problems(notebook) -> list[str]:
     """Colab, GitHub and JupyterLab show the lesson: readable text, captions, folded solutions."""
     text = [new_markdown_cell(c.source) for c in notebook.cells if c.cell_type == "markdown"]
@@ -204,6 +171,8 @@ def viewer_problems(notebook) -> list[str]:
         code.decompose()
     found = MYST.findall(shown.get_text())
     problems = [f"Colab and GitHub don't render {each.strip()!r}" for each in found]
+    halves = [a["href"] for a in shown.find_all("a", href=re.compile(r"^\d\d_\w+\.md"))]
+    problems += [f"the link to {half} should lead to the .ipynb half" for half in halves]
     for number, cell in code_cells(notebook):
         tags, fold = cell.metadata.get("tags", []), cell.metadata.get("jupyter", {})
         wanted = next((FOLDS[tag] for tag in tags if tag in FOLDS), {})
@@ -222,16 +191,6 @@ def number_problems(notebook) -> list[str]:
     return [f"cell {number} says {match[0]!r}: leave out the 0" for number, match in found if match]
 
 
-def _found(notebook, patterns: dict[str, re.Pattern]) -> list[str]:
-    problems = []
-    for number, cell in enumerate(notebook.cells):
-        text = cell.source + (text_outputs(cell) if cell.cell_type == "code" else "")
-        for what, pattern in patterns.items():
-            if found := pattern.search(text):
-                problems.append(f"cell {number} names {what}: {found.group(0)[:60]}")
-    return problems
-
-
 def width_problems(notebook) -> list[str]:
     """Code fits into a page that is printed, or shown beside a table of contents."""
     return [
@@ -242,12 +201,6 @@ def width_problems(notebook) -> list[str]:
     ]
 
 
-def size_problems(path: Path, limit: int = LIMIT_BYTES) -> list[str]:
-    """A page is small enough to be read on a telephone and reviewed in a change."""
-    size = path.stat().st_size
-    return [f"{size / 1e6:.1f} MB, more than {limit / 1e6:.1f} MB"] if size >= limit else []
-
-
 def code_cells(notebook) -> list[tuple]:
     """Return (number, cell) for each code cell."""
     return [(n, cell) for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
@@ -256,17 +209,6 @@ def code_cells(notebook) -> list[tuple]:
 def data_of(cell) -> list[tuple]:
     """Return (kind, data) of everything that the cell shows."""
     return [item for output in cell.outputs for item in output.get("data", {}).items()]
-
-
-def text_outputs(cell) -> str:
-    """Return what the cell shows, but for pictures, whose letters mean nothing."""
-    streams = [output.text for output in cell.outputs if output.output_type == "stream"]
-    shown = [
-        data if isinstance(data, str) else json.dumps(data)
-        for kind, data in data_of(cell)
-        if not kind.startswith("image/")
-    ]
-    return re.sub(r"base64,[A-Za-z0-9+/=\s]+", "base64,", "\n".join([*streams, *shown]))
 
 
 def headings_of(notebook) -> list[tuple[int, int, str]]:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoTokenizer, EsmModel
 
 from dlfb.proteins import embedding_store
 from dlfb.proteins.embedding_store import load_sequence_embeddings, store_sequence_embeddings
@@ -108,15 +107,11 @@ def changed_weight(model):
         model.encoder.layer[1].output.dense.bias[3] += 1e-3
 
 
-def changed_setting(model):
-    model.config.token_dropout = False
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (changed_weight, "the model"),
-        (changed_setting, "the model"),
+        (lambda model: setattr(model.config, "token_dropout", False), "the model"),
         ({"pooling": "all"}, "the option 'pooling'"),
         ({"precision": "fast"}, "the option 'precision'"),
     ],
@@ -157,40 +152,28 @@ def test_a_random_head_that_is_not_used_does_not_count(tmp_path, table, calls):
     assert calls == [4, 4, 2]
 
 
-def test_a_model_straight_from_transformers_is_kept_under_its_name(
-    tmp_path, table, loaded, use_tiny_checkpoints, monkeypatch
-):
-    monkeypatch.chdir(use_tiny_checkpoints)  # so that the hub's name is a folder
-    model = EsmModel.from_pretrained(NAME, add_pooling_layer=False)
-    tokenizer = AutoTokenizer.from_pretrained(NAME)
-    folder = store_sequence_embeddings(table, tmp_path / "train", tokenizer, model)
-    assert folder.name == FOLDER and len(loaded()) == 11
-    model.name_or_path = ""
-    with pytest.raises(ValueError, match="no name to keep embeddings under"):
-        store_sequence_embeddings(table, tmp_path / "train", tokenizer, model)
-
-
 # Interrupted, killed, at once
 
 
-def test_a_run_that_is_interrupted_continues_with_the_next_piece(
+def test_a_run_that_ends_with_a_full_disk_continues_with_the_next_piece(
     ask, loaded, check, table, calls, monkeypatch
 ):
-    compute = embedding_store.mean_states
+    write = embedding_store.store.write
 
-    def interrupted(*args, **kwargs):
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return compute(*args, **kwargs)
+    def full(*args):
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        write(*args)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(embedding_store, "mean_states", interrupted)
-        ask()
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding_store.store, "write", full)
+        with pytest.raises(OSError, match="Embeddings can't be kept at .*No space left"):
+            ask()
     with pytest.raises(FileNotFoundError, match="No finished.*8M.*store_sequence_emb.*continues"):
         loaded()
     ask()
     check(table)
-    assert calls == [4, 4, 2]
+    assert calls == [4, 4, 2, 2]
 
 
 @pytest.fixture
@@ -290,25 +273,13 @@ def test_what_is_damaged_is_set_aside_named_and_made_anew(
     assert capsys.readouterr().out == ""  # said once
 
 
-def test_a_disk_that_is_full_is_a_sentence_and_loses_nothing(ask, calls, monkeypatch):
-    write, written = embedding_store.store.write, []
-
-    def full(*args):
-        if len(written) == 2:
-            raise OSError(28, "No space left on device")
-        written.append(args)
-        return write(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(embedding_store.store, "write", full)
-        with pytest.raises(OSError, match="Embeddings can't be kept at .*No space left"):
-            ask()
-    calls.clear()
-    ask()
-    assert calls == [2]
-
-
 # What is refused
+
+
+def test_a_model_without_a_name_is_refused(ask, tokenizer_and_model):
+    tokenizer_and_model[1].dlfb_checkpoint = tokenizer_and_model[1].name_or_path = ""
+    with pytest.raises(ValueError, match="no name to keep embeddings under"):
+        ask()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,8 @@
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +20,6 @@ from dlfb.proteins.language_model import (
     load_tokenizer,
     token_embeddings,
 )
-from dlfb.proteins.sequences import INSULIN
-from dlfb.utils.context import POCKET_MODEL
 from tests.loopback import Loopback, serve_hub
 from tests.tiny_models import save_tiny
 
@@ -53,20 +47,14 @@ def test_the_chapters_vocabulary_and_token_ids(own_copy):
 @pytest.mark.parametrize(("masked", "kind"), [(False, EsmModel), (True, EsmForMaskedLM)])
 def test_the_model_is_ready_to_be_asked(use_tiny_checkpoints, masked, kind):
     tokenizer, model = load_language_model(NAME, masked=masked)
-    assert type(model) is kind
-    assert not model.training
+    assert type(model) is kind and not model.training
     assert not any("pooler" in name for name, _ in model.named_modules())
     assert model.dlfb_checkpoint == tokenizer.dlfb_checkpoint == NAME
-    with torch.inference_mode():
-        output = model(**tokenizer(INSULIN, return_tensors="pt"))
-    shape = (1, 112, 33) if masked else (1, 112, 32)
-    assert (output.logits if masked else output.last_hidden_state).shape == shape
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_files_give_single_precision_models(own_copy, dtype):
+def test_half_precision_files_give_single_precision_models(own_copy):
     file = own_copy / "model.safetensors"
-    halved = {k: v.to(dtype) if v.is_floating_point() else v for k, v in load_file(file).items()}
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}
     save_file(halved, file, metadata={"format": "pt"})
     _, model = load_language_model(NAME)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -78,57 +66,17 @@ def test_half_precision_files_give_single_precision_models(own_copy, dtype):
 
 def test_loading_is_silent_and_leaves_no_trace(own_copy, capfd):
     def state():
-        levels = [logging.getLogger(name).level for name in ("", "transformers", "huggingface_hub")]
         bars = hf_logging.is_progress_bar_enabled(), are_progress_bars_disabled()
-        levels.append(logging.root.manager.disable)
-        return levels, bars, list(warnings.filters), torch.get_rng_state().tolist()
+        logs = logging.root.manager.disable, logging.getLogger("transformers").level
+        return logs, bars, list(warnings.filters), torch.get_rng_state().tolist()
 
     before = state()
-    token_embeddings(NAME)
+    load_language_model(NAME)
     assert state() == before
-    assert capfd.readouterr() == ("", "")
     (own_copy / "model.safetensors").write_bytes(b"not one")
-    hf_logging.set_verbosity_info()
-    hf_logging.disable_progress_bar()
-    try:
-        different = state()
-        with pytest.raises(ValueError):
-            load_language_model(NAME)
-        assert state() == different
-    finally:
-        hf_logging.set_verbosity(before[0][1])
-        hf_logging.enable_progress_bar()
-
-
-@pytest.mark.parametrize("function", [load_language_model, load_tokenizer, token_embeddings])
-def test_the_pocket_edition_says_once_which_model_answers(function, capfd):
-    answer = function(NAME)
-    told, silent = capfd.readouterr()
-    assert told.count("\n") == 1 and POCKET_MODEL in told and NAME in told and silent == ""
-    for part in answer if function is load_language_model else [answer]:
-        assert getattr(part, "dlfb_checkpoint", POCKET_MODEL) == POCKET_MODEL
-    function(POCKET_MODEL)
-    assert capfd.readouterr() == ("", "")
-
-
-def cut_into_two(folder):
-    weights = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    parts = {"a.safetensors": {}, "b.safetensors": {}}
-    for i, (key, value) in enumerate(sorted(weights.items())):
-        parts["ab"[i % 2] + ".safetensors"][key] = value
-    for name, part in parts.items():
-        save_file(part, folder / name, metadata={"format": "pt"})
-    index = {"weight_map": {key: name for name, part in parts.items() for key in part}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, **index}))
-    return weights[TABLE]
-
-
-def test_a_model_cut_into_several_files_is_read(own_copy):
-    expected = cut_into_two(own_copy)
-    _, model = load_language_model(NAME)
-    assert torch.equal(model.get_input_embeddings().weight, expected)
-    np.testing.assert_array_equal(token_embeddings(NAME)[1], expected.numpy())
+    with pytest.raises(ValueError):
+        load_language_model(NAME)
+    assert state() == before and capfd.readouterr() == ("", "")
 
 
 def test_weights_that_are_missing_or_of_another_size_are_refused(own_copy):
@@ -136,10 +84,10 @@ def test_weights_that_are_missing_or_of_another_size_are_refused(own_copy):
     body = {k: v for k, v in load_file(file).items() if not k.startswith("lm_head")}
     save_file(body, file, metadata={"format": "pt"})
     load_language_model(NAME)
-    with pytest.raises(ValueError, match="such as 'lm_head.*, for masked prediction"):
+    with pytest.raises(ValueError, match="such as 'lm_head"):
         load_language_model(NAME, masked=True)
     config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": 64}))
-    with pytest.raises(ValueError, match=r"lacks \d+ weights of its config.json"):
+    with pytest.raises(ValueError, match=r"lacks \d+ weights of the model"):
         load_language_model(NAME)
     file.rename(own_copy / "pytorch_model.bin")  # which is never read, as it may carry code
     with pytest.raises(ValueError, match="safetensors"):
@@ -158,7 +106,6 @@ CLAIMS = json.dumps(TERABYTES).encode()
         ("model.safetensors", (10**13).to_bytes(8, "little") + b"{}", "can't be read"),
         ("model.safetensors", None, "can't be read"),
         ("config.json", b"[]", "can't be read"),
-        ("config.json", b'{"model_type": "gpt2"}', "'gpt2', and .*ESM2"),
         ("vocab.txt", None, "has no vocab.txt"),
     ],
 )
@@ -247,7 +194,7 @@ def test_another_family_comes_from_the_hub_if_its_weights_can_carry_no_code(hub,
     weights = (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
     (folder / "pytorch_model.bin").write_bytes(b"a pickle, which nobody asked for")
     serve_hub(hub, name, "a" * 40, folder)
-    with pytest.raises(ValueError, match="no weights as safetensors.*convert it once"):
+    with pytest.raises(ValueError, match="no weights as safetensors.*save_pretrained"):
         load_language_model(name)
     assert not any(path.endswith(".bin") for _, path, _ in hub.requests)
     shutil.copy(weights, folder)
@@ -255,13 +202,3 @@ def test_another_family_comes_from_the_hub_if_its_weights_can_carry_no_code(hub,
     tokenizer, model = load_language_model(name)
     assert tokenizer.dlfb_checkpoint == model.dlfb_checkpoint == name
     assert type(model).__name__ == "T5EncoderModel"
-
-
-def test_the_endpoint_of_the_environment_is_honoured(hub, tmp_path):
-    code = f"from dlfb.proteins.language_model import *; load_language_model({NAME!r})"
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
-    environment |= {"HF_HUB_OFFLINE": "0", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
-                          text=True, check=True)  # fmt: skip
-    assert (done.stdout, done.stderr) == ("", "")  # a fresh process says nothing either
-    assert hub.asked(WEIGHTS) and (tmp_path / "home/hub").is_dir()

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from dlfb.proteins.model import Model
 
@@ -15,20 +14,17 @@ def new_state(model, width=640, seed=42):
     )
 
 
-@pytest.mark.parametrize(("options", "first", "second"), [({}, 512, 256), ({"dim": 8}, 16, 8)])
-def test_layers_are_those_of_the_chapter(options, first, second):
-    state = new_state(Model(num_targets=303, **options))
+def test_layers_are_those_of_the_chapter():
+    state = new_state(Model(num_targets=303))
     shapes = sorted(array.shape for array in jax.tree.leaves(state.params))
-    weights = [(640, first), (first, second), (second, 303)]
-    assert shapes == sorted([*weights, (first,), (second,), (303,)])
+    assert shapes == sorted([(640, 512), (512,), (512, 256), (256,), (256, 303), (303,)])
     assert state.step == 0
 
 
-def test_output_is_a_logit_for_each_function_row_by_row():
+def test_output_is_a_logit_for_each_function():
     state = new_state(Model(num_targets=5), width=7)
     x = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
     logits = state.apply_fn({"params": state.params}, x)
-    np.testing.assert_allclose(logits[2], state.apply_fn({"params": state.params}, x[2]), atol=1e-5)
     # Two hidden layers with GELU between, by hand.
     first, second, last = (state.params[f"Dense_{i}"] for i in range(3))
     hidden = jax.nn.gelu(x @ first["kernel"] + first["bias"])

@@ -10,7 +10,6 @@ import torch
 import transformers
 
 from dlfb.proteins import language_model
-from dlfb.proteins.embedding_store import load_sequence_embeddings, store_sequence_embeddings
 from dlfb.proteins.embeddings import get_mean_embeddings
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import INSULIN
@@ -81,17 +80,6 @@ def test_long_proteins_are_cut_where_a_family_has_no_limit_of_its_own():
     halves = get_mean_embeddings([protein[:1650], protein[1650:]], tokenizer, model, "cpu")
     [whole] = get_mean_embeddings([protein], tokenizer, model, "cpu")
     np.testing.assert_allclose(whole, halves.mean(0), atol=1e-5)
-
-
-def test_a_store_has_the_name_of_the_family(tmp_path):
-    import pandas as pd
-
-    loaded = load_language_model("prot_t5")
-    table = pd.DataFrame({"EntryID": ["P01308"], "Sequence": [INSULIN]})
-    folder = store_sequence_embeddings(table, tmp_path / "v", *loaded, device="cpu")
-    assert folder.name == "v_prot_t5"
-    vector = load_sequence_embeddings(tmp_path / "v", "prot_t5").filter(like="ME:").to_numpy()
-    np.testing.assert_allclose(vector, get_mean_embeddings([INSULIN], *loaded, "cpu"))
 
 
 def test_what_is_for_esm2_alone_says_so():

@@ -98,14 +98,13 @@ def test_calibrated_scores_are_shares_in_the_old_order():
 
 
 def test_reliability_by_hand():
-    truth, scores = [[0, 1, 1], [0, np.nan, 0]], [[0.1, 0.3, 1.0], [0.2, 0.9, 0.6]]
-    table = reliability(truth, scores, bins=4)
-    assert table.index.tolist() == [0.0, 0.25, 0.5, 0.75] and table.index.name == "from"
+    truth, scores = [[0, 1, 1], [0, np.nan, 0]], [[0.11, 0.35, 1.0], [0.19, 0.9, 0.65]]
+    table = reliability(truth, scores)
+    assert table.index.tolist() == [0.1, 0.3, 0.6, 0.9] and table.index.name == "from"
     assert table["cells"].tolist() == [2, 1, 1, 1]
-    np.testing.assert_allclose(table["predicted"], [0.15, 0.3, 0.6, 1])
+    np.testing.assert_allclose(table["predicted"], [0.15, 0.35, 0.65, 1])
     assert table["observed"].tolist() == [0, 1, 0, 1]
-    error = (2 * 0.15 + 0.7 + 0.6) / 5
-    assert calibration_error(truth, scores, bins=4) == pytest.approx(error)
+    assert calibration_error(truth, scores) == pytest.approx((2 * 0.15 + 0.65 + 0.65) / 5)
     with pytest.raises(ValueError, match="between 0 and 1"):
         reliability([[1]], [[1.2]])
 

@@ -40,41 +40,22 @@ def overhang(page) -> int:
     )
 
 
-@pytest.fixture
-def visit(open_page, axe):
-    """Return a function that says what was found on a page."""
-
-    def look(name: str) -> dict:
-        page = open_page(name)
-        page.add_script_tag(path=axe)
-        # Colours are checked when they have stopped changing.
-        page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
-        light = violations(page, {})
-        page.evaluate("document.documentElement.dataset.theme = 'dark'")
-        dark = violations(page, {"runOnly": ["color-contrast"]})
-        page.set_viewport_size(PHONE)
-        # The theme lets the keyboard into what can be scrolled, a moment after the size changed.
-        page.wait_for_timeout(600)
-        light += violations(page, {"runOnly": ["scrollable-region-focusable"]})
-        return {
-            "title": page.title(),
-            "problems": page.problems,
-            "outside": page.outside,
-            "light": light,
-            "dark": dark,
-            "wide": overhang(page),
-        }
-
-    return look
-
-
 @pytest.mark.parametrize("name", [*PAGES, "search.html"])
-def test_a_page_opens_alone_accessible_and_on_a_telephone(visit, name):
-    found = visit(name)
-    assert found["problems"] == found["outside"] == []
-    assert "Learning the language of proteins" in found["title"]
-    assert found["light"] == found["dark"] == []
-    assert found["wide"] <= 0
+def test_a_page_opens_alone_accessible_and_on_a_telephone(open_page, axe, name):
+    page = open_page(name)
+    assert "Learning the language of proteins" in page.title()
+    page.add_script_tag(path=axe)
+    # Colours are checked when they have stopped changing.
+    page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
+    found = violations(page, {})
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    found += violations(page, {"runOnly": ["color-contrast"]})
+    page.set_viewport_size(PHONE)
+    # The theme lets the keyboard into what can be scrolled, a moment after the size changed.
+    page.wait_for_timeout(600)
+    found += violations(page, {"runOnly": ["scrollable-region-focusable"]})
+    assert found == page.problems == page.outside == []
+    assert overhang(page) <= 0
 
 
 @pytest.mark.parametrize("name", ["index.html", STRUCTURES])
@@ -101,10 +82,8 @@ def test_a_word_of_the_glossary_is_explained_to_a_keyboard(open_page):
 def test_pictures_are_dark_in_dark_mode(open_page, name):
     page = open_page(name)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    pictures = page.locator(":is(img.cover, .cell_output img, .cell_output svg):visible")
-    assert pictures.count()
-    for i in range(pictures.count()):
-        assert np.median(pixels(pictures.nth(i))) < 60
+    pictures = page.locator(":is(img.cover, .cell_output img, .cell_output svg):visible").all()
+    assert pictures and all(np.median(pixels(picture)) < 60 for picture in pictures)
 
 
 def test_on_paper_nothing_is_cut(open_page):
@@ -233,9 +212,9 @@ def test_the_still_pictures_show(open_page, site, why):
         page = open_page("index.html")
         page.route("**/3Dmol-min.js", lambda route: route.abort())
         page.goto(site + STRUCTURES)
-    boxes = page.locator(".structure")
-    for i in range(boxes.count()):
-        box = boxes.nth(i)
+    boxes = page.locator(".structure").all()
+    assert len(boxes) == 7
+    for box in boxes:
         box.scroll_into_view_if_needed()
         if why != "without JavaScript":
             page.wait_for_function(
@@ -243,7 +222,6 @@ def test_the_still_pictures_show(open_page, site, why):
             )
         assert box.locator("img").is_visible()
         assert box.locator("canvas").count() == 0
-    assert boxes.count() == 7
     assert page.locator("text=failed to load").count() == 0
     if why == "without WebGL":
         assert page.problems == []

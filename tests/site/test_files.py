@@ -74,12 +74,6 @@ def test_a_page_is_whole_light_and_asks_nobody_else(html, name):
     assert weight(path) < LIMIT_BYTES
 
 
-def test_no_style_sheet_loads_from_elsewhere(html):
-    for path in html.rglob("*.css"):
-        style = path.read_text(encoding="utf8")
-        assert not re.search(r"""@import[^;]*//|url\(\s*["']?(?:https?:)?//""", style), path
-
-
 def test_viewers_are_stored_with_a_picture_and_each_structure_once(html):
     page = soup(html / "notebooks" / "01_protein_structures.html")
     boxes = page.select(".structure")

@@ -1,4 +1,4 @@
-"""What ``test_restore_torture.py`` does to a store, in processes of its own.
+"""What ``test_restore.py`` does to a store, in processes of its own.
 
 Called as ``python -m tests.utils.torture NAME FOLDER``; each function asserts what must hold and
 prints what it saw. Neither torch nor jax is imported here, so that the process may fork.
@@ -113,10 +113,9 @@ def save_and_die_at_line(path, n, line):
         nonlocal lines
         if frame.f_code.co_filename != store.__file__:
             return None
-        if event == "line":
-            lines += 1
-            if lines == line:
-                os.kill(os.getpid(), signal.SIGKILL)
+        lines += event == "line"
+        if lines == line:
+            os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
     sys.settrace(trace)
@@ -125,8 +124,8 @@ def save_and_die_at_line(path, n, line):
 
 def killed_at_every_line(path):
     restorable(result)(0, store_path=path)
-    last, line, kept = 0, 0, []
-    while True:
+    last, line, kept, done = 0, 0, [], False
+    while not done:
         line += 1
         silent = os.dup(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -136,8 +135,6 @@ def killed_at_every_line(path):
         assert n in (last, line) and len(strays(path)) <= 1
         kept.append(n == line)
         last = n
-        if done:
-            break
     # Once the file is renamed the new result is there, and from then on it stays.
     assert kept == sorted(kept) and line > 30
     print(f"killed at {line - 1} lines: {sum(kept)} left the new result")
