@@ -20,3 +20,10 @@ def test_the_kept_file_has_three_runs_of_each_way():
     kept = json.loads(scaling.KEPT.read_text(encoding="utf8"))
     assert [run["way"] for run in kept["curve"]] == list(scaling.WAYS) * scaling.ROUNDS
     assert [row["model"] for row in kept["speeds"]] == list(scaling.PROTEINS)
+    assert [row["precision"] for row in kept["gpu"]["speeds"]] == ["exact", "fast"]
+
+
+def test_a_device_is_timed_in_both_precisions():
+    exact, fast = scaling.gpu_speeds("8M", 2, "cpu")
+    assert exact["residues"] == fast["residues"] > 100
+    assert min(exact["seconds"], fast["seconds"]) > 0

@@ -95,10 +95,10 @@ def embedding(quick: bool) -> list[dict]:
     return rows
 
 
-def proteins_by_length() -> list[str]:
-    """Return the shipped proteins of at most LONGEST residues, the shortest first."""
+def proteins_by_length(longest: int = LONGEST) -> list[str]:
+    """Return the shipped proteins of at most `longest` residues, the shortest first."""
     records = read_fasta(assets("proteins/datasets/train_sequences.fasta"))
-    return sorted((s for _, s in records if len(s) <= LONGEST), key=len)
+    return sorted((s for _, s in records if len(s) <= longest), key=len)
 
 
 def untrained(name: str, like) -> EsmModel:

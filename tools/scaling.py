@@ -1,9 +1,10 @@
 """make scaling: what embedding costs on this machine, for the page "How it grows".
 
-    python -m tools.scaling     some ten minutes on two quiet cores
+    python -m tools.scaling          some ten minutes on two quiet cores
+    python -m tools.scaling --gpu    the row of the GPU only, on a machine with one
 
 Writes dlfb/pocket/proteins/scaling.json: the speed of one core by size of model, the shares of a
-run's steps, and the speed of one process and of one and two workers of Ray.
+run's steps, the speed of one process and of one and two workers of Ray, and the speed of a GPU.
 """
 
 import datetime
@@ -49,6 +50,21 @@ def speeds(proteins: list[str]) -> list[dict]:
         parameters = sum(w.numel() for k, w in model.named_parameters() if "contact" not in k)
         rows.append({"model": name, "parameters": parameters, "residues": residues,
                      "seconds": round(seconds, 2)})  # fmt: skip
+    return rows
+
+
+def gpu_speeds(name: str = "650M", n: int = 600, device: str = "cuda") -> list[dict]:
+    """Time a model on a GPU in both precisions: the second of two runs, as the first warms up."""
+    tokenizer, pocket = load_language_model(POCKET_MODEL)
+    encoder = encoder_of(tokenizer, untrained(name, pocket.config))
+    chosen, rows = sample(proteins_by_length(encoder.window), n), []
+    for precision in ("exact", "fast"):
+        for _ in range(2):
+            start = time.perf_counter()
+            mean_states(chosen, encoder, device, precision=precision)
+            seconds = round(time.perf_counter() - start, 2)
+        rows.append({"model": name, "precision": precision, "residues": sum(map(len, chosen)),
+                     "seconds": seconds})  # fmt: skip
     return rows
 
 
@@ -110,6 +126,10 @@ def write_fasta(path: Path, sequences) -> Path:
 
 def main() -> None:
     os.environ |= {"DLFB_PROGRESS": "0", "DLFB_EDITION": "pocket"}
+    kept = json.loads(KEPT.read_text(encoding="utf8"))
+    if "--gpu" in sys.argv:
+        device = f"{torch.cuda.get_device_name()}; torch {torch.__version__}"
+        return write(kept | {"gpu": {"machine": device, "speeds": gpu_speeds()}})
     torch.set_num_threads(1)
     proteins = proteins_by_length()
     load = os.getloadavg()[0]
@@ -122,6 +142,10 @@ def main() -> None:
         found["shares"] = shares(few, folder)
     found["machine"] = f"{processor()}; torch {torch.__version__}; "
     found["machine"] += f"{datetime.date.today().isoformat()}; load before {load:.1f}"
+    write(found | {"gpu": kept["gpu"]})
+
+
+def write(found: dict) -> None:
     KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf8")
     print(KEPT.read_text(encoding="utf8"))
 
