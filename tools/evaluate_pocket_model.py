@@ -153,7 +153,7 @@ def report(columns, table, places, seeds):
     sizes = ", ".join(f"{len(part):,}" for part in split_proteins(table).values())
     extracellular = int(places["label"].sum())
     return f"""\
-**Verdict.** On human proteins whose relatives were kept out of its last training, its perplexity is
+**Verdict.** On human proteins whose relatives were kept out of its training, its perplexity is
 {human[0]:.1f}; guessing by residue frequencies has {human[1]:.1f}. For predicting functions,
 the same network trained for 1,000 steps reaches an auPRC of {a:.3f} per protein and {b:.3f} per
 term on its vectors, {c:.3f} and {d:.3f} on {rival}: {a - c:+.3f} and {b - d:+.3f}.
