@@ -31,7 +31,7 @@ def plot_history(
 
     `history` has the evaluations of each split: dicts of ``step``, ``loss`` and metrics. `names`
     lists those to draw (by default all), the dictionary `labels` has titles of panels. A line marks
-    the step where the metric `best` of ``"valid"`` is highest.
+    the step where the metric `best` of ``"valid"`` is highest; the title of its panel names it.
     """
     frames = [pd.DataFrame(entries).assign(split=split) for split, entries in history.items()]
     table = pd.concat(frames, ignore_index=True)
@@ -48,17 +48,13 @@ def plot_history(
             markers=["o", "s", "D"][: len(history)], markersize=5, lw=2, ax=ax,
             legend="auto" if name == "loss" else False,
         )  # fmt: skip
-        ax.set_title((labels or {}).get(name, name), loc="left")
         ax.set(ylabel="", xlim=(0, None), **({} if name == "loss" else {"ylim": (-0.03, 1.03)}))
         ax.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), integer=True))
         if best is not None:
             step = table[table["split"] == "valid"].set_index("step")[best].idxmax()
             ax.axvline(step, color="#8C8C8C", lw=1, ls=":", zorder=0)
-        if best == name:  # not in the first panel, where the legend is
-            ax.annotate(
-                f"best: step {step}", (step, 1), (-4, -4), textcoords="offset points", rotation=90,
-                xycoords=("data", "axes fraction"), ha="right", va="top", fontsize=9,
-            )  # fmt: skip
+        best_here = f", best at step {step}" if name == best else ""
+        ax.set_title((labels or {}).get(name, name) + best_here, loc="left")
     sns.move_legend(axes[0, 0], "best", title=None, frameon=False)
     sns.despine(figure)
     return figure
