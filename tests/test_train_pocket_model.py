@@ -42,9 +42,9 @@ def work(tmp_path, monkeypatch):
 
 def arguments(work, **changes):
     settings = dict(
-        work=work, packages=None, residues=math.inf, tokens=3072, minutes=math.inf, hidden=32, layers=2, heads=2,
-        crop=64, batch_tokens=1024, micro_tokens=512, lr=3e-3, by_cluster=0.5, save_every=2,
-        workers=1, device="cpu", seed=42, export=work / "exported",
+        work=work, packages=None, residues=math.inf, tokens=3072, minutes=math.inf,
+        hidden=32, layers=2, heads=2, crop=64, batch_tokens=1024, micro_tokens=512, lr=3e-3,
+        by_cluster=0.5, save_every=2, workers=1, device="cpu", seed=42, export=work / "exported",
     )  # fmt: skip
     return argparse.Namespace(**(settings | changes))
 
