@@ -17,10 +17,7 @@ def prepare() -> None:
     use_edition("full")
     # Otherwise JAX reserves most of the GPU at its first step and leaves none for torch.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    print(
-        "This notebook has a GPU, so the page uses the full edition, with ESM2 from the hub. "
-        "For the pocket edition, first set the environment variable DLFB_EDITION to pocket."
-    )
+    print("This notebook has a GPU: the full edition is used, unless DLFB_EDITION says pocket.")
 
 
 def _has_gpu() -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import dataset, parquet
 
-from dlfb.proteins.embeddings import CHOICES, checked_options, cleaned, mean_states
+from dlfb.proteins.embeddings import CHOICES, checked_options, mean_states
 from dlfb.proteins.encoder import encoder_of
 from dlfb.proteins.language_model import load_language_model
 from dlfb.proteins.sequences import read_fasta
@@ -108,7 +108,6 @@ def embed_fasta(
 
     def records() -> Iterator[tuple[str, bytes, int, str]]:
         for name, sequence in read_fasta(fasta):
-            cleaned([sequence], [name], embedder.encoder.window, embedder.options["long"])
             yield name, hashlib.sha256(sequence.encode()).digest(), len(sequence), sequence
 
     with store.locked(out / "parts"):

@@ -1,8 +1,7 @@
 """The book's own files for the full edition: ``dlfb-provision --chapter proteins``.
 
 The book's host lists its files in ``urls.txt``, one line "size path" per file. They are downloaded
-to a folder of their own, again after a cut connection, and moved to their places when all of them
-are whole. A file that is there with the announced size is not downloaded again.
+to a folder of their own, and moved to their places when all of them are whole.
 """
 
 import argparse
@@ -16,11 +15,10 @@ from urllib.parse import quote
 import pooch
 
 from dlfb.utils.command import finish
-from dlfb.utils.context import provisioned_dir
+from dlfb.utils.context import CAFA, provisioned_dir
 
 BOOK = "https://assets.deep-learning-for-biology.com"
 GO = "https://purl.obolibrary.org/obo/go/go-basic.obo"
-NEEDED = ("train_terms.tsv.zip", "train_sequences.fasta", "train_taxonomy.tsv.zip", "go-basic.obo")
 
 
 def provision(
@@ -30,8 +28,8 @@ def provision(
 
     `host` is the book's or a mirror of it; `ontology` is the address of go-basic.obo if the host
     does not list it. The files go to ``proteins/datasets/...`` in `destination`, by default where
-    the full edition looks, and an earlier one of another size is kept as ``NAME.earlier``. After an
-    OSError or a ValueError, what was there before is unchanged. Returns the destination.
+    the full edition looks. One of the announced size stays; of another, it becomes
+    ``NAME.earlier``. After an OSError or a ValueError, what was there before is unchanged.
     """
     root = Path(destination or provisioned_dir()).expanduser().absolute()
     aside = root / chapter / ".incoming"
@@ -43,7 +41,7 @@ def provision(
     own = f"{chapter}/datasets/go-basic.obo"
     if own not in wanted:
         wanted[own], urls[own] = None, ontology
-    if lacking := [name for name in NEEDED if f"{chapter}/datasets/{name}" not in wanted]:
+    if lacking := [name for name in CAFA if f"{chapter}/datasets/{name}" not in wanted]:
         raise ValueError(f"{host}/urls.txt does not list {lacking[0]}, which the pages need.")
     new = [name for name, size in wanted.items() if not _is_there(root / name, size)]
     for name in new:

@@ -86,7 +86,7 @@ def test_a_row_per_protein_by_the_model_that_is_named(tmp_path):
     parts = sorted((tmp_path / "v").glob("part-*.parquet"))
     assert len(parts) == 3
     made = json.loads(pyarrow.parquet.read_schema(parts[0]).metadata[b"dlfb"])
-    assert (made["model"], made["pooling"], made["long"]) == (NAME, "all", "window")
+    assert (made["model"], made["pooling"], made["precision"]) == (NAME, "all", "exact")
 
 
 def test_a_protein_more_costs_a_protein_wherever_it_is(tmp_path, computed):
@@ -121,9 +121,6 @@ def test_everything_is_checked_before_anything_is_computed(tmp_path, computed, c
     assert run(fasta, tmp_path / "v", "--part-size", "1") == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "record 2 (bad): the letter '1' at position 3" in told
-    write_fasta(fasta, {"good": "MKV", "titin": "M" * 1023})
-    assert run(fasta, tmp_path / "v", "--long", "error", "--part-size", "1") == 1
-    assert "titin: 1,023 residues" in capsys.readouterr().err
     assert computed == [] and not list(tmp_path.glob("v/part-*"))
 
 

@@ -88,7 +88,7 @@ def functions(table, vectors_of, seeds):
                 splits["train"].embeddings,
                 optax.adamw(1e-3, weight_decay=decay),
             )
-            state, _ = train(state, splits, batch_size, steps, steps, seed=seed, keep="last")
+            state, _ = train(state, splits, batch_size, steps, steps, seed=seed)
             probs = predict(state, splits["valid"])
             of_protein, of_term = per_protein_metrics(truth, probs), per_term_metrics(truth, probs)
             found[f"auPRC per protein, {protocol}"].append(of_protein["auprc"].mean())

@@ -1,8 +1,6 @@
 """What a model must beat: predictions that know little or nothing about the protein (notebook 08).
 
-Guesses are float32 of shape (N, T), in a DataFrame with the labels of `targets` where that is one.
-The chapter's two baselines guess 0 or 1, so their auPRC says little; :func:`term_frequency` scores
-with the frequency itself.
+Guesses are float32 (N, T), in a DataFrame with the labels of `targets` where that is one.
 """
 
 from collections.abc import Iterable
@@ -43,20 +41,17 @@ def term_frequency(train_targets, targets):
     names = [x.columns for x in (train_targets, targets) if isinstance(x, pd.DataFrame)]
     other_names = len(names) == 2 and not names[0].equals(names[1])
     if other_names or (np.ndim(targets) and np.shape(targets)[1:] != frequency.shape):
-        raise ValueError(
-            "The training targets and the targets to predict must have the same functions in the "
-            f"same order, but have shapes {np.shape(train_targets)} and {np.shape(targets)}"
-            f"{' with different column names' if other_names else ''}."
-        )
+        found = f"shapes {np.shape(train_targets)} and {np.shape(targets)}"
+        found += " with different column names" if other_names else ""
+        raise ValueError(f"Both targets must have the same functions in one order, not {found}.")
     return _like(targets, np.tile(frequency, (n, 1)))
 
 
 def composition_features(sequences: Iterable[str]) -> np.ndarray:
-    """Count amino acids: what can be told from a protein without a language model.
+    """Return what can be told from proteins without a language model: (N, 21), float32.
 
-    Returns (N, 21), float32: the shares of the twenty amino acids among all residues, in the order
-    of ``AMINO_ACIDS``, then the natural logarithm of the length. The rare letters U, O, B, Z and X
-    count as residues but have no column.
+    These are the shares of the twenty amino acids among all residues, in the order of
+    ``AMINO_ACIDS``, and the natural logarithm of the length.
     """
     features = []
     for number, sequence in enumerate(listed(sequences, "composition_features"), start=1):

@@ -81,10 +81,9 @@ def _go_term_descriptions(go_file: bytes) -> pd.DataFrame:  # the argument is pa
 def name_terms(
     terms: pd.DataFrame, graph: nx.MultiDiGraph | None = None, say=print
 ) -> pd.DataFrame:
-    """Add each term's description, and drop the rows whose term the ontology does not have.
+    """Add each term's description; rows whose term the ontology lacks are dropped.
 
-    An inner merge would drop rows silently; here a line says how many, and why: terms are withdrawn
-    or merged into others after the annotation is made. Rows keep their index.
+    A line says how many, and why: terms are withdrawn or merged after the annotation is made.
     """
     check_table(terms, ["term"], "name_terms()")
     graph = ontology.read_ontology() if graph is None else graph
@@ -107,16 +106,9 @@ def function_table(
     """Build the chapter's table: a row for each protein, a 0/1 column for each function.
 
     Columns are EntryID, Sequence, Length, and an int8 one per term; sorted by EntryID and term.
-
-    Parameters
-    ----------
-    aspect, taxonomy_id : {"BPO", "MFO", "CCO"}, int
-        Which functions, and which species by NCBI's number; None for all.
-    drop_terms : collection of str
-        Terms that say too little to be worth predicting.
-    min_proteins, max_length : int
-        Keep terms with at least this many proteins, then proteins with at most this many residues.
-        So a column of the table can have fewer proteins, as in the chapter.
+    `aspect` and `taxonomy_id` (NCBI's number of a species) may be None for all. Kept are terms of
+    at least `min_proteins` proteins, and then proteins of at most `max_length` residues. So a
+    column can have fewer proteins, as in the chapter.
     """
     say = print if verbose else lambda line: None
     terms = load_terms(aspect)

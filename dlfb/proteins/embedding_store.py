@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dlfb.proteins.embeddings import CHOICES, checked_options, cleaned, mean_states
+from dlfb.proteins.embeddings import CHOICES, checked_options, mean_states
 from dlfb.proteins.encoder import encoder_of
 from dlfb.proteins.sequences import clean_sequence
 from dlfb.utils import store
@@ -48,7 +48,7 @@ def store_sequence_embeddings(
     how, encoder = checked_options(batch_size=batch_size, **options), encoder_of(tokenizer, model)
     table = _checked_table(sequence_df)
     names = table["EntryID"] if "EntryID" in table else [f"row {i}" for i in table.index]
-    clean = cleaned(table["Sequence"], names, encoder.window, how["long"])
+    clean = [clean_sequence(s, str(n)) for n, s in zip(names, table["Sequence"], strict=True)]
     folder = _folder(store_prefix, _model_name(model))
     made = {"the model": fingerprint(encoder)}
     made |= {f"the option {name!r}": how[name] for name in CHOICES}

@@ -22,11 +22,7 @@ from dlfb.proteins.utils import get_device
 from dlfb.utils.checks import check_count
 from dlfb.utils.display import progress
 
-CHOICES = {
-    "pooling": ("residues", "all"),
-    "precision": ("exact", "fast"),
-    "long": ("window", "truncate", "error"),
-}
+CHOICES = {"pooling": ("residues", "all"), "precision": ("exact", "fast")}
 #: Tokens per batch. On a CPU, each thread computes such a batch.
 TOKENS = {"cpu": 512, "cuda": 32768}
 
@@ -37,7 +33,9 @@ def get_mean_embeddings(
     """Return the mean of the model's last hidden states for each protein: (N, D), float32.
 
     A vector depends on its sequence alone, to 1e-5 of its length in ``exact`` precision, and not on
-    the batch, the order or duplicates. Each distinct sequence is computed once.
+    the batch, the order or duplicates. Each distinct sequence is computed once. A protein longer
+    than the window is cut into the fewest pieces of equal length that fit, whose means are weighted
+    by length.
 
     Parameters
     ----------
@@ -49,22 +47,14 @@ def get_mean_embeddings(
         The mean over the residues only, or also over the special tokens, as in the book's code.
     precision : {"exact", "fast"}
         float32, or bfloat16 (float16 on older GPUs) for matrix products: within 2e-2 of exact.
-    long : {"window", "truncate", "error"}
-        A protein longer than the window is cut into the fewest pieces of equal length that fit,
-        which are averaged by residues; or it is cut off; or refused.
     token_budget, batch_size : int, optional
         The most tokens and the most proteins in a batch. Default: `TOKENS`, and no limit.
 
-    Raises
-    ------
-    ValueError
-        If a sequence, an option, the model or the device can't be used, or `sequences` would be
-        gone through by letter or label. For a sequence it names record, position and letter.
+    A ValueError says what can't be used; of a sequence it names record, position and letter.
     """
     options, encoder = checked_options(**options), encoder_of(tokenizer, model)
     sequences = listed(sequences, "get_mean_embeddings")
-    names = [f"sequences[{i}]" for i in range(len(sequences))]
-    clean = cleaned(sequences, names, encoder.window, options["long"])
+    clean = [clean_sequence(each, f"sequences[{i}]") for i, each in enumerate(sequences)]
     rows = {sequence: row for row, sequence in enumerate(dict.fromkeys(clean))}
     with progress(total=sum(map(len, rows)), desc="Embedding", unit=" residues") as bar:
         means = mean_states(list(rows), encoder, device, bar.update, **options)
@@ -72,7 +62,7 @@ def get_mean_embeddings(
 
 
 def checked_options(
-    *, pooling="residues", precision="exact", long="window", token_budget=None, batch_size=None
+    *, pooling="residues", precision="exact", token_budget=None, batch_size=None
 ) -> dict:
     """Return the options of `get_mean_embeddings`, with defaults; ValueError for a wrong one."""
     options = locals()
@@ -85,23 +75,13 @@ def checked_options(
     return options
 
 
-def cleaned(sequences, names, window: int, long: str) -> list[str]:
-    """Return clean sequences; a ValueError names the first that is wrong or too long."""
-    clean = [clean_sequence(s, str(name)) for name, s in zip(names, sequences, strict=True)]
-    for name, sequence in zip(names, clean, strict=True):
-        if long == "error" and len(sequence) > window:
-            fault = f"{len(sequence):,} residues are more than the model's window of {window:,}"
-            raise ValueError(f"{name}: {fault}. Use long='window', which averages over pieces.")
-    return clean
-
-
 def mean_states(
     sequences: list[str], encoder: Encoder, device=None, advance=lambda residues: None, **options
 ) -> np.ndarray:
     """Return the vectors (N, D) of clean sequences; tell `advance` the residues of each batch."""
     how, device, model = checked_options(**options), get_device(device), encoder.model
     budget = how["token_budget"] or TOKENS.get(device.type, 4096)
-    batches = _batches(sequences, encoder, budget, how["batch_size"], how["long"])
+    batches = _batches(sequences, encoder, budget, how["batch_size"])
     sum_states = partial(_sum_states, encoder, device, how["pooling"], how["precision"])
     sums, counts = np.zeros((len(sequences), model.config.hidden_size)), np.zeros(len(sequences))
     try:
@@ -122,13 +102,13 @@ def mean_states(
     return means
 
 
-def _batches(sequences, encoder: Encoder, budget: int, most: int | None, long: str) -> list[list]:
+def _batches(sequences, encoder: Encoder, budget: int, most: int | None) -> list[list]:
     """Cut proteins into pieces that fit, (row, residues), and put similar lengths together."""
     pieces, batches, start = [], [], 0
     for row, sequence in enumerate(sequences):
-        n = 1 if long == "truncate" else -(-len(sequence) // encoder.window)
+        n = -(-len(sequence) // encoder.window)
         cuts = [i * len(sequence) // n for i in range(n + 1)]
-        pieces += [(row, sequence[a:b][: encoder.window]) for a, b in pairwise(cuts)]
+        pieces += [(row, sequence[a:b]) for a, b in pairwise(cuts)]
     # The longest first: what does not fit into memory shows at once.
     pieces.sort(key=lambda piece: len(piece[1]), reverse=True)
     while start < len(pieces):

@@ -1,6 +1,5 @@
 """Asking a language model what it expects at a place in a protein (notebook 04)."""
 
-import operator
 from collections.abc import Iterable
 
 import numpy as np
@@ -40,15 +39,11 @@ class MaskPredictor:
     def mask_sequence(self, sequence: str, mask_index: int) -> str:
         """Return the sequence with one residue hidden, counted from 0: ``"MA<mask>WM"`` for 2."""
         sequence = clean_sequence(sequence)
-        if isinstance(mask_index, bool | np.bool_) or not hasattr(mask_index, "__index__"):
-            raise ValueError(f"mask_index must be a whole number, not {mask_index!r}.")
-        index = operator.index(mask_index)
-        if not 0 <= index < len(sequence):
-            raise ValueError(
-                f"mask_index {index} is outside the sequence: residues are counted from 0, so one "
-                f"of {len(sequence)} has 0 to {len(sequence) - 1}."
-            )
-        return f"{sequence[:index]}{self.tokenizer.mask_token}{sequence[index + 1 :]}"
+        whole = isinstance(mask_index, int | np.integer) and not isinstance(mask_index, bool)
+        if not whole or not 0 <= mask_index < len(sequence):
+            fault = f"mask_index {mask_index!r} is not a place in the sequence"
+            raise ValueError(f"{fault}: its residues are counted from 0 to {len(sequence) - 1}.")
+        return f"{sequence[:mask_index]}{self.tokenizer.mask_token}{sequence[mask_index + 1 :]}"
 
     def predict(self, sequence: str, mask_index: int) -> pd.Series:
         """Return how probable the model finds each amino acid at a hidden place.

@@ -1,7 +1,7 @@
 """Protein language models: ESM2, and other families for embeddings (notebooks 03 to 05).
 
 Only configuration, vocabulary and safetensors are fetched from the Hugging Face hub, none of which
-can carry code. How ESM2 differs from the other families is in ``encoder``.
+can carry code.
 """
 
 import hashlib

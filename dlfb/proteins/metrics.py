@@ -1,7 +1,6 @@
 """How good are predictions? Scores for a whole matrix of proteins (rows) and terms (columns).
 
-The chapter's five metrics for each row or column, equal to scikit-learn's, and the scores of the
-CAFA challenge. A target that is NaN is unknown: its cell does not count.
+They are scikit-learn's and the CAFA challenge's. A target that is NaN is unknown and not counted.
 """
 
 import numpy as np
@@ -109,17 +108,17 @@ def cafa_curve(targets, probs, weights=None, thresholds=None) -> pd.DataFrame:
         ``coverage``, the share of proteins with a prediction; ``precision``, the mean over those
         only; ``recall``, the mean over all; ``f``, their harmonic mean; ``remaining`` and
         ``misinformation``, mean weight of true terms missed and of predicted terms not true;
-        ``s``, the length of that pair as a vector.
+        ``s``, the length of that pair as a vector, whose minimum is Smin (Clark & Radivojac,
+        Bioinformatics 2013).
     """
     truth, known, scores, _, columns = aligned(targets, probs)
     if isinstance(weights, pd.Series) and not isinstance(columns, pd.RangeIndex):
         weights = weights.reindex(columns)
     weights = np.ones(len(columns)) if weights is None else np.asarray(weights, float)
     if weights.shape != columns.shape or not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(
-            f"cafa_curve(): weights must be {len(columns)} finite numbers of 0 or more, one for "
-            f"each term, but their shape is {weights.shape}, and {np.isnan(weights).sum()} are NaN."
-        )
+        found = f"their shape is {weights.shape}, and {np.isnan(weights).sum()} are NaN"
+        wanted = f"{len(columns)} finite numbers of 0 or more"
+        raise ValueError(f"cafa_curve(): weights must be {wanted}, but {found}.")
     taus = np.arange(0.01, 1, 0.01) if thresholds is None else np.asarray(thresholds, float)
     annotated = truth.any(axis=1)
     if not annotated.any():
@@ -153,27 +152,15 @@ def fmax(targets, probs, weights=None) -> float:
     return float(cafa_curve(targets, probs, weights)["f"].max())
 
 
-def smin(targets, probs, weights) -> float:
-    """Return the least semantic distance over all thresholds, in bits.
-
-    Lower is better (Clark & Radivojac, Bioinformatics 2013).
-    """
-    return float(cafa_curve(targets, probs, weights)["s"].min())
-
-
 def aligned(targets, probs) -> tuple:
     """Return truth, which cells are known, and scores, (N, T); and labels of rows and columns."""
     frames = [x for x in (targets, probs) if isinstance(x, pd.DataFrame)]
     if len(frames) == 2 and not all(map(pd.Index.equals, frames[0].axes, frames[1].axes)):
-        raise ValueError(
-            "The rows or columns of targets and probs have different names or another order; "
-            "probs.reindex_like(targets) has those of the targets."
-        )
+        fault = "Rows or columns of targets and probs have different names or another order"
+        raise ValueError(f"{fault}. Use probs.reindex_like(targets).")
     if np.ndim(targets) != 2 or np.shape(targets) != np.shape(probs):
-        raise ValueError(
-            "targets and probs must be two matrices of one shape (proteins, terms), but have "
-            f"shapes {np.shape(targets)} and {np.shape(probs)}."
-        )
+        shapes = f"{np.shape(targets)} and {np.shape(probs)}"
+        raise ValueError(f"targets and probs must be (proteins, terms), but have shapes {shapes}.")
     values, scores = checked_targets(targets), np.asarray(probs)
     scores = scores if scores.dtype.kind == "f" else scores.astype(float)
     _refuse(~np.isfinite(scores), scores, "probs must be finite numbers")

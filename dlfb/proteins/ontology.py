@@ -28,8 +28,6 @@ def read_ontology(path: str | os.PathLike | None = None) -> nx.MultiDiGraph:
     ``data-version``. It is frozen, as a file is parsed once per process.
     """
     path = dataset_file("go-basic.obo") if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"read_ontology(): there is no Gene Ontology file {path}.")
     status = path.stat()
     return _parse(path.absolute(), status.st_mtime_ns, status.st_size)
 
@@ -41,10 +39,8 @@ def dataset_file(name: str) -> Path:
     for place in (asked, own.absolute() / "Train" / name.removesuffix(".zip")):
         if place.is_file():
             return place
-    raise FileNotFoundError(
-        f"There is no {name} (looked for {asked}). Put it under proteins/datasets/ in the folder "
-        "that DLFB_ASSETS names, or unset DLFB_ASSETS to read the files that come with dlfb."
-    )
+    way_out = "Put it there, or unset DLFB_ASSETS to read the files that come with dlfb"
+    raise FileNotFoundError(f"There is no {name} (looked for {asked}). {way_out}.")
 
 
 @lru_cache(maxsize=2)

@@ -46,11 +46,8 @@ INSULIN = (
 
 _CLASS_OF = {letter: name for name, letters in AMINO_ACID_CLASSES.items() for letter in letters}
 _ALLOWED = frozenset(AMINO_ACIDS + RARE_LETTERS)
-_HINTS = {
-    "-": " Remove the gaps of the alignment first.",
-    ".": " Remove the gaps of the alignment first.",
-    "J": " J means isoleucine or leucine: write L or I instead, or X for unknown.",
-}
+_HINTS = dict.fromkeys("-.", " Remove the gaps of the alignment first.")
+_HINTS["J"] = " J means isoleucine or leucine: write L or I instead, or X for unknown."
 
 
 def amino_acid_class(token: str) -> str:
@@ -61,8 +58,7 @@ def amino_acid_class(token: str) -> str:
 def clean_sequence(sequence: str, name: str = "sequence") -> str:
     """Return a sequence in upper case, without white space and without one final stop (``*``).
 
-    The ValueError for a letter that is not allowed gives `name`, the letter, and its position,
-    counted from 1 without white space.
+    A ValueError gives `name`, the wrong letter, and its position from 1 without white space.
     """
     if not isinstance(sequence, str):
         raise ValueError(f"{name}: a sequence is text of one-letter codes, not {sequence!r:.40}.")

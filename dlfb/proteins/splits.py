@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dlfb.proteins.embedding_store import load_sequence_embeddings
 from dlfb.proteins.metrics import checked_targets
-from dlfb.utils.checks import by_id, check_count, check_table
+from dlfb.utils.checks import by_id, check_count, check_table, unique_ids
 from dlfb.utils.context import assets
 
 SPLITS = ("train", "valid", "test")
@@ -32,7 +32,8 @@ def split_proteins(
     if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
         wanted = "three numbers of 0 or more that sum to one, such as (0.6, 0.2, 0.2)"
         raise ValueError(f"split_proteins(): fractions={fractions!r} should be {wanted}.")
-    check_table(table, ["EntryID", "Sequence"], "split_proteins()", unique="EntryID")
+    check_table(table, ["EntryID", "Sequence"], "split_proteins()")
+    unique_ids(table["EntryID"], "split_proteins(): EntryID")
     table = table.sort_values("EntryID", ignore_index=True)
     group_of_row = _groups(table, groups)
     sizes = np.bincount(group_of_row)
@@ -61,10 +62,8 @@ def _groups(table: pd.DataFrame, groups: Mapping | pd.Series | None) -> np.ndarr
         return sequences
     given = table["EntryID"].map(by_id(groups, "split_proteins(): groups"))
     if len(lacking := table["EntryID"][given.isna()]):
-        raise ValueError(
-            f"split_proteins(): groups has no group for {len(lacking):,} of {n:,} proteins, such "
-            f"as {lacking.iloc[0]!r}. Leave them out, or make each a group of its own."
-        )
+        fault = f"no group for {len(lacking):,} of {n:,} proteins, such as {lacking.iloc[0]!r}"
+        raise ValueError(f"split_proteins(): {fault}. Leave them out, or give each its own group.")
     # Proteins that share a sequence or a group belong together, and so on along the chain.
     ends = sequences, n + pd.factorize(given.astype("str"))[0]
     links = coo_array((np.ones(n), ends), shape=(2 * n, 2 * n))

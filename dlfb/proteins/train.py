@@ -1,10 +1,7 @@
-"""Training the network, and watching it on proteins it does not learn from (notebook 07).
-
-A target that is NaN is unknown and left out, of the loss and of the metrics.
-"""
+"""Training the network, and watching it on proteins it does not learn from (notebook 07)."""
 
 from collections.abc import Callable
-from functools import wraps
+from contextlib import contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -43,25 +40,18 @@ def mean_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.where(known, losses, 0).sum() / jnp.maximum(known.sum(), 1)
 
 
-def _same_width(step: Callable) -> Callable:
-    """Make a step say in a sentence if vectors are of another width than the network's."""
-
-    @wraps(step)
-    def checked_step(state, batch, *args, **kwargs):
-        try:
-            return step(state, batch, *args, **kwargs)
-        except ScopeParamShapeError as error:
-            width = np.shape(batch["embedding"])[-1]
-            raise ValueError(
-                f"The network was made for vectors of another width than these, which have {width} "
-                "numbers each. Use the language model that it was trained on."
-            ) from error
-
-    return checked_step
+@contextmanager
+def _width_told():
+    """Say in a sentence if vectors are of another width than the network's."""
+    try:
+        yield
+    except ScopeParamShapeError as error:
+        fault = "The network was made for vectors of another width than these"
+        raise ValueError(f"{fault}. Use the language model that it was trained on.") from error
 
 
 # Not written as a decorator of train_step, whose source page 7 shows.
-train_step = _same_width(train_step)
+train_step = _width_told()(train_step)
 
 
 def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
@@ -75,10 +65,8 @@ def eval_step(state: TrainState, batch: dict) -> dict[str, float]:
     logits = _logits(state, batch)
     loss = mean_loss(logits, batch["target"])
     if not np.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss is {loss} after step {int(state.step)}: the weights have grown out of "
-            "bounds. Train with a smaller learning rate."
-        )
+        fault = f"The loss is {loss} after step {int(state.step)}"
+        raise FloatingPointError(f"{fault}. Train with a smaller learning rate.")
     metrics = calculate_per_target_metrics(logits, batch["target"])
     means = metrics[list(METRICS)].mean().to_dict()
     return {"loss": float(loss), **means, "coverage": float(metrics["precision"].notna().mean())}
@@ -91,35 +79,28 @@ def train(
     num_steps: int = 300,
     eval_every: int = 30,
     seed: int = 42,
-    keep: str = "best",
     callback: Callable[[str, dict], None] | None = None,
 ) -> tuple[TrainState, dict[str, list[dict]]]:
     """Train the network, and evaluate it at intervals and after the last step.
 
-    Returns the trained state, and the history: ``"train"`` has ``step`` and ``loss``, ``"valid"``
-    also the metrics of :func:`eval_step`, both of the same weights, over all proteins.
+    Returns the state of the evaluation with the highest auPRC on ``"valid"``, and the history:
+    ``"train"`` has ``step`` and ``loss``, ``"valid"`` also the metrics of :func:`eval_step`, both
+    of the same weights, over all proteins.
 
     Parameters
     ----------
     dataset_splits : dict
         ``"train"`` and ``"valid"``, each with ``.embeddings`` (N, D) and ``.targets`` (N, T): 0,
         1, or NaN for unknown. A ``"test"`` split is not looked at.
-    batch_size, num_steps, eval_every : int
-        Proteins per step, steps in all, and steps between evaluations.
     seed : int
         Decides the order of proteins and the units that dropout leaves out. The same seed gives
         the same bits on the same machine.
-    keep : {"best", "last"}
-        Return the network of the evaluation with the highest auPRC on ``"valid"``, or the one
-        after the last step.
     callback : function, optional
         Called as ``callback(split, metrics)`` with each entry of the history.
     """
     check_count(batch_size, "batch_size", "train()")
     check_count(num_steps, "num_steps", "train()")
     check_count(eval_every, "eval_every", "train()")
-    if keep not in ("best", "last"):
-        raise ValueError(f"train(): keep must be 'best' or 'last', not {keep!r}.")
     data = {}
     for name in ("train", "valid"):
         if name not in dataset_splits:
@@ -144,12 +125,12 @@ def train(
                 history[split].append(metrics)
                 if callback is not None:
                     callback(split, metrics)
-            # Written with "not", so that the last state is kept if auPRC is always NaN.
+            # Written with "not", so that the last state is returned if auPRC is always NaN.
             if not valid_metrics["auprc"] <= best_auprc:
                 best_state, best_auprc = state, valid_metrics["auprc"]
             bar.set_postfix({name: f"{valid_metrics[name]:.3f}" for name in ("loss", "auprc")})
 
-    return (best_state if keep == "best" else state), history
+    return best_state, history
 
 
 def predict(state: TrainState, split) -> np.ndarray:
@@ -173,7 +154,7 @@ def compute_metrics(targets, probs, thresh: float = 0.5) -> dict[str, float]:
     return row[list(METRICS)].iloc[0].to_dict()
 
 
-@_same_width
+@_width_told()
 @jax.jit
 def _logits(state: TrainState, batch: dict) -> jax.Array:
     return state.apply_fn({"params": state.params}, batch["embedding"])
@@ -201,17 +182,13 @@ def _checked(state: TrainState, embeddings, targets, who: str) -> dict[str, jax.
     _check_finite(x, who)
     made = _logits(state, {"embedding": x}).shape
     if made != y.shape:
-        raise ValueError(
-            f"{who} has targets of shape {y.shape}, but the network's output has shape {made}: a "
-            f"row for each protein, and num_targets={made[-1]} functions."
-        )
+        fault = f"{who} has targets of shape {y.shape}, but the network's output has shape {made}"
+        raise ValueError(f"{fault}: a row for each protein, and num_targets={made[-1]} functions.")
     return {"embedding": x, "target": y}
 
 
 def _check_finite(embeddings: jax.Array, who: str) -> None:
     bad = ~np.isfinite(embeddings).all(axis=-1)
     if bad.any():
-        raise ValueError(
-            f"{who}: {bad.sum()} of {bad.size} embeddings hold NaN or infinite values, the first "
-            f"in row {bad.argmax()}, counted from 0. Leave these proteins out or embed them again."
-        )
+        fault = f"{bad.sum()} of {bad.size} embeddings hold NaN or infinite values"
+        raise ValueError(f"{who}: {fault}, the first in row {bad.argmax()}. Embed them again.")

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 
 
-def check_table(
-    table: pd.DataFrame, columns: Sequence[str], who: str, unique: str | None = None
-) -> None:
-    """Check that a table has these columns, each filled with one type, `unique` without repeats."""
+def check_table(table: pd.DataFrame, columns: Sequence[str], who: str) -> None:
+    """Check that a table has these columns, each filled, and with values of one type."""
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"{who}: pass a table (DataFrame), not a {type(table).__name__}.")
     for column in columns:
@@ -20,15 +18,12 @@ def check_table(
         if pd.api.types.infer_dtype(cells, skipna=True) in ("mixed", "mixed-integer"):
             fault = f"the column {column!r} holds values of different types, or lists"
             raise ValueError(f"{who}: {fault}. Make all of them text, as with .astype(str).")
-        repeated = cells.duplicated() & (column == unique)
-        bad = cells.isna() | (cells == "") | repeated
+        bad = cells.isna() | (cells == "")
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            fault = f"the {column} of an earlier row" if repeated.iloc[row] else f"no {column}"
-            raise ValueError(
-                f"{who}: row {row} has {fault} ({columns[0]} {table[columns[0]].iloc[row]!r}), "
-                f"the first of {bad.sum():,} such rows. Fill in or drop them."
-            )
+            name = f"{columns[0]} {table[columns[0]].iloc[row]!r}"
+            fault = f"row {row} has no {column} ({name}), the first of {bad.sum():,} such rows"
+            raise ValueError(f"{who}: {fault}. Fill in or drop them.")
 
 
 def by_id(values: Mapping | pd.Series, who: str) -> pd.Series:

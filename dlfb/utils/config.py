@@ -1,17 +1,13 @@
 """How figures and tables look. Nothing happens until a page asks for it."""
 
-import sys
+from dlfb.utils.display import running_ipython
 
 #: Okabe and Ito (2008), without yellow and black: told apart with any common colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#999999")
 
 
 def configure_figures_and_table_display() -> None:
-    """Set up matplotlib and pandas for reading on a page, for the rest of this process.
-
-    Tables of more than 12 rows or columns are cut in the middle. ``matplotlib.rcdefaults()`` and
-    ``pandas.reset_option("display")`` undo it.
-    """
+    """Set matplotlib and pandas up for a page, where a table shows at most 12 rows and columns."""
     import matplotlib as mpl
     import pandas as pd
 
@@ -36,9 +32,8 @@ def configure_figures_and_table_display() -> None:
     for name, value in shown.items():
         pd.set_option(f"display.{name}", value)
 
-    # IPython is not imported where it isn't running.
-    ipython = sys.modules.get("IPython")
-    if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
+    ipython = running_ipython()
+    if ipython and hasattr(ipython.get_ipython(), "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("retina")

@@ -18,7 +18,7 @@ POCKET_MODEL = "dlfb/pocket_t6_3M"
 _SHIPPED = Path(__file__).resolve().parents[1] / "pocket"
 _ESM2 = re.compile(r"facebook/esm2_(t6_8M|t12_35M|t30_150M|t33_650M|t36_3B|t48_15B)_UR50D")
 _DATASETS = PurePosixPath("proteins/datasets")
-_CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
+CAFA = ("train_sequences.fasta", "train_terms.tsv.zip", "train_taxonomy.tsv.zip")
 # Data about the shipped proteins that no other source has: the package's files serve them all.
 _PACKAGE_ONLY = ("clusters.tsv.zip", "electronic_terms.tsv.zip", "train_terms_direct.tsv.zip")
 
@@ -95,7 +95,7 @@ def _source() -> tuple[str, Path | None]:
             raise FileNotFoundError(f"{fault}. It must hold 'proteins/datasets/...'.")
         # The hash tells folders of one name apart.
         return f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}", root
-    if edition() == "full" and all((provisioned_dir() / _DATASETS / f).is_file() for f in _CAFA):
+    if edition() == "full" and all((provisioned_dir() / _DATASETS / f).is_file() for f in CAFA):
         return "provisioned", provisioned_dir()
     return edition(), None
 

@@ -24,7 +24,7 @@ def display(thing: Any) -> None:
         for entry in thing:
             display(entry)
         return
-    source, ipython = _source_of(thing), _ipython()
+    source, ipython = _source_of(thing), running_ipython()
     if source is None:
         (ipython.display.display if ipython else print)(thing)
     elif ipython:
@@ -45,7 +45,7 @@ def _source_of(thing: Any) -> str | None:
         return None
 
 
-def _ipython():
+def running_ipython():
     """Return IPython where it runs, without importing it: plain Python remains fast."""
     ipython = sys.modules.get("IPython")
     return ipython if ipython is not None and ipython.get_ipython() is not None else None
@@ -59,7 +59,7 @@ def show(figure, names: Sequence[str]) -> None:
     """
     from matplotlib import pyplot as plt
 
-    points, ipython = _named_points(figure, list(names)), _ipython()
+    points, ipython = _named_points(figure, list(names)), running_ipython()
     if ipython is None:
         plt.show()
     else:

@@ -1,7 +1,4 @@
-"""Figures of how a model learns and of how good it is (notebooks 07 and 08).
-
-They are six inches wide, to be readable on a phone, in Okabe and Ito's colours.
-"""
+"""Figures of how a model learns and of how good it is (notebooks 07 and 08)."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -21,7 +18,7 @@ DEFAULT_SPLIT_COLORS = {"train": "#0072B2", "valid": "#D55E00", "test": "#009E73
 # The model comes first, in the colour of the validation set. No other colour is that of a split.
 _SERIES = ("#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#999999", "#000000")
 _MARKERS = "osD^vP"
-_WIDTH = 6.0
+_WIDTH = 6.0  # inches, to be readable on a phone
 
 
 def plot_history(

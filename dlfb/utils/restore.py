@@ -1,7 +1,7 @@
 """Keep the results of slow functions, and give them back when the same is asked again.
 
-Neither the first computation nor a restoration prints anything, so that a page's outputs do not
-depend on what is kept. A computation because of a difference prints one line, which names it.
+Nothing is printed, so that a page's outputs do not depend on what is kept, but for one line where a
+result is there and is not taken.
 """
 
 import functools
@@ -48,10 +48,6 @@ def restorable(function: Callable, *, version: Any = None) -> Callable:
         like = dict(bound.arguments)  # a copy: the function may change its arguments
         return kept(store_path, key, lambda: function(*args, **kwargs), like, force)
 
-    added = inspect.signature(lambda *, store_path=None, force=False: None).parameters
-    both = [*signature.parameters.values(), *added.values()]
-    # The sort keeps the order within a kind, and puts **kwargs last.
-    wrapper.__signature__ = signature.replace(parameters=sorted(both, key=lambda p: p.kind))
     return wrapper
 
 
@@ -60,9 +56,9 @@ def kept(
 ) -> Any:
     """Return what is kept at `path` under `key`, or else compute and keep it.
 
-    Two processes that ask at once compute once: the other waits. If a result is there and is not
-    taken, one line says why. A damaged file is renamed to ``*.damaged``. What can't be kept, as on
-    a full disk, is returned with a warning; with `must`, it is an OSError.
+    Two processes that ask at once compute once: the other waits. A damaged file is renamed to
+    ``*.damaged``. What can't be kept, as on a full disk, is returned with a warning; with `must`,
+    it is an OSError.
 
     `key` has the name of what computes the result under ``"function"``, and a fingerprint for each
     named part of what is asked. `like` is or holds a state of the type of a state in the result.
@@ -87,8 +83,8 @@ def _look(path: Path, key: dict, like: Any, name: str) -> tuple[bool, Any]:
     try:
         record = store.read(path)
         # Before anything is unpacked: a result of another function is whole, and not damaged.
-        if record.key is not None and record.key != key:
-            print(f"{name} is computed anew: {_difference(record.key, key, path)}")
+        if record.key != key:
+            print(f"{name} is computed anew: {_difference(record.key or {}, key, path)}")
             return False, None
         value = record.value(like)
     except FileNotFoundError:
@@ -99,8 +95,6 @@ def _look(path: Path, key: dict, like: Any, name: str) -> tuple[bool, Any]:
     except OSError as error:
         print(f"{name} is computed anew: {path} could not be read ({error}).")
         return False, None
-    if record.key is None:
-        print(f"{name} was not run: its result is from {path}, without a fingerprint to check.")
     return True, value
 
 

@@ -24,7 +24,7 @@ class Damaged(ValueError):
 
 
 class Record(NamedTuple):
-    """What a file holds: the key of what was asked (None if unknown), and the packed value."""
+    """What a file holds: the key of what was asked, if any, and the packed value."""
 
     key: dict | None
     tree: Any
@@ -159,15 +159,11 @@ def _pack(value: Any, arrays: dict, states: list, where: str = "the result") -> 
         return {"dict": [[part(k, ", a key"), part(v, f"[{k!r}]")] for k, v in value.items()]}
     if kind is pd.DataFrame:
         return put("frame", table_bytes(value, where))
-    if kind is pd.Series:
-        return {"series": part([value.name, value.to_frame("values")])}
     if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biuf":
         return put("numpy" if kind is np.ndarray else "scalar", value)
     if torch and kind is torch.Tensor:
         return put("torch", value.detach().cpu().numpy())
-    is_jax = jax and isinstance(value, jax.Array)
-    # A 64-bit array would come back as a 32-bit one where JAX has them switched off.
-    if is_jax and value.dtype == jax.dtypes.canonicalize_dtype(value.dtype):
+    if jax and isinstance(value, jax.Array):
         return put("jax", value)
     for number, state in enumerate(states):
         if type(state) is kind and jax.tree.structure(state) == jax.tree.structure(value):
@@ -189,7 +185,6 @@ def _unpack(node: Any, arrays: dict, states: list) -> Any:
     of_parts = {
         "tuple": tuple,
         "dict": dict,
-        "series": lambda parts: parts[1]["values"].rename(parts[0]),
         "state": lambda parts: _restored(*parts, states),
     }
     of_array = {

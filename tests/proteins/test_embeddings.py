@@ -139,10 +139,7 @@ def test_the_window_itself_is_not_cut(embed, tokenizer_and_model):
     [protein] = proteins([1023])
     whole = embed([protein[:-1]])
     assert distance(whole, by_hand(*tokenizer_and_model, protein[:-1])) < 1e-5
-    assert distance(embed([protein], long="truncate"), whole) < 1e-6
     assert distance(embed([protein]), whole) > 1e-4
-    with pytest.raises(ValueError, match=r"sequences\[1\]: 1,023 residues .* window of 1,022"):
-        embed([protein[:-1], protein], long="error")
 
 
 # Precision, threads, and what is left as it was
@@ -205,7 +202,6 @@ TABLE = pd.DataFrame({"EntryID": ["P1"], "Sequence": ["MALWM"], "Length": [5]})
         (["MALWM", "MAJ"], {}, r"sequences\[1\].*'J' at position 3"),
         (["M"], {"pooling": "max"}, "no pooling='max'; choose one of residues, all"),
         (["M"], {"precision": 16}, "no precision=16; choose one of"),
-        (["M"], {"long": None}, "no long=None; choose one of"),
         *((["M"], {k: n}, f"{k} must be a whole number, 1 or more, not {n}")
           for k in ("batch_size", "token_budget") for n in (0, 1.5, True)),
         *((["M"], {"device": d}, f"no device '{d}'") for d in ("gpu", "cuda:99")),

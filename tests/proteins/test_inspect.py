@@ -26,13 +26,9 @@ def test_the_mask_is_token_30_for_residue_29(predictor):
     assert predictor.mask_sequence("MALWM", 0) == "<mask>ALWM"
 
 
-@pytest.mark.parametrize(
-    ("index", "message"),
-    [(n, f"mask_index {n} is outside .* 0 to 4") for n in (5, -1)]
-    + [(other, "must be a whole number") for other in (1.0, "1", True, np.True_)],
-)
-def test_an_index_that_is_not_one_of_a_residue_is_refused(predictor, index, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("index", [5, -1, 1.0, "1", True, np.True_])
+def test_an_index_that_is_not_one_of_a_residue_is_refused(predictor, index):
+    with pytest.raises(ValueError, match=rf"mask_index {index!r} is not .* from 0 to 4\."):
         predictor.predict("MALWM", index)
 
 

@@ -14,7 +14,6 @@ from dlfb.proteins.metrics import (
     fmax,
     per_protein_metrics,
     per_term_metrics,
-    smin,
 )
 
 
@@ -116,7 +115,7 @@ def test_unknown_may_be_pandas_own_and_counts_neither_as_missed_nor_as_wrong():
     integers = pd.DataFrame([[1, None, 0]]).astype("Int8")
     assert per_protein_metrics(integers, [[0.9, 0.8, 0.1]]).loc[0, "accuracy"] == 1
     assert fmax([[1, np.nan, 0], [np.nan] * 3], [[0.9, 0.9, 0.1], [0.9] * 3]) == 1
-    assert smin([[1, np.nan, 0]], [[0.9, 0.9, 0.1]], [1, 1, 1]) == 0
+    assert cafa_curve([[1, np.nan, 0]], [[0.9, 0.9, 0.1]])["s"].min() == 0
 
 
 def test_bootstrap_interval():
@@ -182,7 +181,6 @@ def test_equal_to_cafaeval(tmp_path, seed, decimals):
     expected = by_cafaeval(tmp_path, truth, scores, weights)
     assert fmax(truth, scores) == pytest.approx(expected["f"].max(), abs=1e-9)
     assert fmax(truth, scores, weights) == pytest.approx(expected["f_w"].max(), abs=1e-9)
-    assert smin(truth, scores, weights) == pytest.approx(expected["s_w"].min(), abs=1e-9)
     names = {"coverage": "cov", "precision": "pr", "recall": "rc", "f": "f"}
     names |= {"remaining": "ru", "misinformation": "mi", "s": "s"}
     for suffix, curve in (
@@ -201,9 +199,9 @@ def test_weights_are_matched_by_name():
     weights = pd.Series({"GO:2": 1.0, "GO:1": 3.0, "GO:9": 7.0})
     assert fmax(truth, scores, weights) == 2 * 0.75 / 1.75
     with pytest.raises(ValueError, match="2 finite numbers.* and 1 are NaN"):
-        smin(truth, scores, weights.drop("GO:2"))
+        fmax(truth, scores, weights.drop("GO:2"))
     for wrong in ([1.0, -1.0], [1.0]):
         with pytest.raises(ValueError, match="must be 2 finite numbers"):
-            smin(truth, scores, wrong)
+            fmax(truth, scores, wrong)
     with pytest.raises(ValueError, match="no protein has a true term"):
         fmax(np.zeros((2, 2)), np.zeros((2, 2)))

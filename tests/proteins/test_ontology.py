@@ -129,7 +129,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path):
     (tmp_path / "go.obo.gz").write_bytes(b"\x1f\x8b" + bytes(20))
     with pytest.raises(ValueError, match="go.obo.gz: the file is damaged or cut off"):
         ontology.read_ontology(tmp_path / "go.obo.gz")
-    with pytest.raises(FileNotFoundError, match="no Gene Ontology file .*x.obo"):
+    with pytest.raises(FileNotFoundError, match="No such file.*x.obo"):
         ontology.read_ontology(tmp_path / "x.obo")
 
 

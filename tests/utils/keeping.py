@@ -47,9 +47,6 @@ def same(a, b) -> bool:
     if isinstance(a, pd.DataFrame):
         pd.testing.assert_frame_equal(a, b, check_exact=True)
         return a.attrs == b.attrs
-    if isinstance(a, pd.Series):
-        pd.testing.assert_series_equal(a, b, check_exact=True)
-        return True
     if isinstance(a, dict):
         return same(list(a.items()), list(b.items()))
     if isinstance(a, list | tuple):

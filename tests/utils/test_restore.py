@@ -1,7 +1,6 @@
 """The contract of ``restorable``: what is restored, what is computed anew, and what is said."""
 
 import functools
-import inspect
 import os
 import subprocess
 import sys
@@ -116,13 +115,12 @@ def test_another_functions_result_is_not_taken(path, capsys):
     assert CALLS == ["a", "train", "a", "train", "a"]
 
 
-def test_as_a_decorator_it_keeps_the_signature_and_the_documentation(path):
+def test_as_a_decorator_it_keeps_name_and_documentation(path):
     @restorable
     def f(a, *, b=1, **more):
         """Do something."""
         return a + b
 
-    assert str(inspect.signature(f)) == "(a, *, b=1, store_path=None, force=False, **more)"
     assert (f.__name__, f.__doc__) == ("f", "Do something.")
     assert f(1, store_path=path) == f(1, b=1, store_path=path) == 2
     assert f.__wrapped__(1) == 2
@@ -153,18 +151,6 @@ def test_an_argument_that_the_function_changes_counts_as_it_was_given(path):
     for _ in range(2):
         assert restorable(emptied)([1, 2, 3], store_path=path) == [3, 2, 1]
     assert CALLS == ["emptied"]
-
-
-def test_a_result_without_a_key_is_taken_where_it_fits_with_one_line(path, capsys):
-    trained = one_step(new_state())
-    save((trained, {"valid": []}), path)
-    state, metrics = restorable(train)(new_state(), None, store_path=path)
-    assert same(state.params, trained.params) and metrics == {"valid": []} and CALLS == []
-    line = capsys.readouterr().out
-    assert "without a fingerprint to check" in line and line.count("\n") == 1
-    restorable(train)(new_state(width=5), None, store_path=path)
-    assert "it holds a TrainState, and none of that form" in capsys.readouterr().out
-    assert CALLS == ["train"] and files(path) == ["mlp.dlfb", "mlp.dlfb.damaged"]
 
 
 def test_what_cannot_be_kept_is_returned_with_a_warning_or_is_an_error(path):
