@@ -41,8 +41,10 @@ class MaskPredictor:
         sequence = clean_sequence(sequence)
         whole = isinstance(mask_index, int | np.integer) and not isinstance(mask_index, bool)
         if not whole or not 0 <= mask_index < len(sequence):
-            fault = f"mask_index {mask_index!r} is not a place in the sequence"
-            raise ValueError(f"{fault}: its residues are counted from 0 to {len(sequence) - 1}.")
+            raise ValueError(
+                f"mask_index {mask_index!r} is outside the sequence: residues are counted from 0, "
+                f"so one of {len(sequence)} has 0 to {len(sequence) - 1}."
+            )
         return f"{sequence[:mask_index]}{self.tokenizer.mask_token}{sequence[mask_index + 1 :]}"
 
     def predict(self, sequence: str, mask_index: int) -> pd.Series:
