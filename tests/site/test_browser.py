@@ -86,11 +86,22 @@ def test_pictures_are_dark_in_dark_mode(open_page, name):
     assert pictures and all(np.median(pixels(picture)) < 60 for picture in pictures)
 
 
+@pytest.mark.parametrize("number", ["06_cafa_dataset", "09_relatives", "10_thresholds"])
+def test_tables_fit_a_telephone(open_page, number):
+    page = open_page(f"notebooks/{number}.html", viewport=PHONE)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    wider = """() => [...document.querySelectorAll(".output.text_html:has(table)")]
+      .filter((box) => box.scrollWidth > box.clientWidth + 1).length"""
+    assert page.evaluate(wider) == 0
+    page.locator("table").last.evaluate("table => table.style.width = '600px'")
+    assert page.evaluate(wider) > 0
+
+
 def test_on_paper_nothing_is_cut(open_page):
     wider = """() => [...document.querySelectorAll(".bd-article :is(pre, table)")]
       .map((one) => (one.tagName === "PRE" ? one : one.parentElement))
       .filter((box) => box.scrollWidth > box.clientWidth + 1).length"""
-    page = open_page("notebooks/10_thresholds.html", viewport={"width": 650, "height": 900})
+    page = open_page("notebooks/10_thresholds.html", viewport={"width": 600, "height": 900})
     assert page.evaluate(wider) > 0
     page.emulate_media(media="print")
     assert page.evaluate(wider) == 0
