@@ -23,7 +23,7 @@ help:
 	@echo 'make lab                   JupyterLab, the two halves of each page kept together'
 	@echo 'make wheel                 the package as one file in dist/, to upload to Colab'
 	@echo 'make bench                 the benchmarks and benchmarks.md; minutes only: QUICK=1'
-	@echo 'make scaling               measures the speeds that page 12 shows'
+	@echo 'make scaling               measures the speeds that page 13 shows'
 	@echo 'make results               runs the pages and writes results.md'
 	@echo 'make results MINE=--mine   a run of your own, on the full edition, in my-results/'
 	@echo 'make compare               trains all networks of page 11 and writes their table'

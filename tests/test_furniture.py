@@ -37,7 +37,7 @@ def test_glossary_holds_words_that_the_pages_use():
 
 
 # Names of genes, programs and units, and the letters of evidence codes, which page 6 explains.
-SPELLED_NOWHERE = "PA26 HRAS KRAS NRAS HMMER JAX GB MB IBA IDA IEA IMP IPI ISA ISS NAS RCA TAS HDA"
+SPELLED_NOWHERE = "PA26 UBA52 HRAS KRAS NRAS HMMER JAX GB MB IBA IDA IEA IMP IPI ISA ISS NAS RCA TAS HDA"
 
 
 def test_every_abbreviation_is_in_the_glossary():

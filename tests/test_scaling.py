@@ -1,4 +1,4 @@
-"""What page 12 shows was measured by tools/scaling.py: its steps, on a few proteins."""
+"""What page 13 shows was measured by tools/scaling.py: its steps, on a few proteins."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Fine-tuning a language model for a task, and asking what a prediction rests on."""
+"""Fine-tuning a language model, and asking what a prediction rests on (notebook 12)."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
