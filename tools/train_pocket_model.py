@@ -15,7 +15,7 @@ residues are to be recovered, of which 80 % are masked, 10 % replaced by a rando
 left alone. What is not ESM2's is how a small budget is spent:
 
 * crops are cut to a multiple of 32 tokens, and a batch holds crops of one length: no padding;
-* proteins are drawn by cluster (weight 1 / size ** 0.7), so that large families do not rule;
+* proteins are drawn by cluster (weight 1 / size ** ``--by-cluster``): large families do not rule;
 * Muon (Jordan et al. 2024) for the hidden matrices, AdamW for the rest; warm-up, plateau, decay.
 
 Held out are whole clusters, and all that a sensitive search finds to be related to them is kept out
