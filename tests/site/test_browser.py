@@ -86,13 +86,19 @@ def test_pictures_are_dark_in_dark_mode(open_page, name):
     assert pictures and all(np.median(pixels(picture)) < 60 for picture in pictures)
 
 
-@pytest.mark.parametrize("number", ["06_cafa_dataset", "09_relatives", "10_thresholds"])
+@pytest.mark.parametrize(
+    "number", ["06_cafa_dataset", "09_relatives", "10_thresholds", "12_unfreezing"]
+)
 def test_tables_fit_a_telephone(open_page, number):
     page = open_page(f"notebooks/{number}.html", viewport=PHONE)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     wider = """() => [...document.querySelectorAll(".output.text_html:has(table)")]
       .filter((box) => box.scrollWidth > box.clientWidth + 1).length"""
     assert page.evaluate(wider) == 0
+    heads = """() => [...document.querySelectorAll("table.dataframe")]
+      .filter((table) => getComputedStyle(table).display === "flex")
+      .map((table) => table.tHead.rows.length)"""
+    assert set(page.evaluate(heads)) == ({1} if number == "10_thresholds" else set())
     page.locator("table").last.evaluate("table => table.style.width = '600px'")
     assert page.evaluate(wider) > 0
 
